@@ -1,0 +1,660 @@
+"""The stand-in for Twilio is as strict and as prompt as the real one.
+
+The app on the other end is a few lines of script in a loop of its own; nothing here touches ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import threading
+import time
+import wave
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from aiohttp import web
+from twilio.base.exceptions import TwilioRestException  # type: ignore[import-untyped]
+from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
+from twilio.rest import Client  # type: ignore[import-untyped]
+
+from tests.simulator import twiml
+from tests.simulator.media_stream import BadMessage, Playback, StreamFaults, check_message
+from tests.simulator.speech import ToneVoice, mulaw_to_pcm16, pcm16_to_mulaw
+from tests.simulator.twilio_network import Call, PhoneNetwork
+
+PUBLIC = "https://voice.example.com"
+CONNECT = (
+    '<Connect><Stream url="wss://voice.example.com/media-stream">'
+    '<Parameter name="conversation" value="conv_1"/></Stream></Connect>'
+)
+voice = ToneVoice()
+
+
+def response(verbs: str) -> str:
+    return f'<?xml version="1.0" encoding="UTF-8"?><Response>{verbs}</Response>'
+
+
+class App:
+    """A scripted app: `twiml` for each webhook in turn (the last one again and again)."""
+
+    def __init__(self) -> None:
+        self.twiml: list[str | int] = [response(CONNECT)]
+        self.delay = 0.0
+        self.forms: list[dict[str, str]] = []
+        self.handshakes: list[dict[str, str]] = []
+        self.raw_header_names: list[str] = []
+        self.messages: list[dict[str, Any]] = []
+        self.sockets: list[web.WebSocketResponse] = []
+        self.refuse_handshake = 0
+        self.url = ""
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result(5)
+
+    def stop(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+
+    def send(self, **message: Any) -> None:
+        """Send a message on the latest stream."""
+        self.send_text(json.dumps({"streamSid": self.stream_sid, **message}))
+
+    def send_text(self, text: str) -> None:
+        self._run(self.sockets[-1].send_str(text))
+
+    def send_bytes(self, data: bytes) -> None:
+        self._run(self.sockets[-1].send_bytes(data))
+
+    def play(self, pcm16: bytes) -> None:
+        payload = base64.b64encode(pcm16_to_mulaw(pcm16)).decode()
+        self.send(event="media", media={"payload": payload})
+
+    def mark(self, name: str) -> None:
+        self.send(event="mark", mark={"name": name})
+
+    def close(self) -> None:
+        self._run(self.sockets[-1].close())
+
+    @property
+    def stream_sid(self) -> str:
+        return next(str(m["streamSid"]) for m in reversed(self.messages) if m["event"] == "start")
+
+    def received(self, event: str) -> list[dict[str, Any]]:
+        return [message for message in self.messages if message["event"] == event]
+
+    def marks(self) -> list[str]:
+        return [message["mark"]["name"] for message in self.received("mark")]
+
+    def heard(self) -> str:
+        payloads = [base64.b64decode(m["media"]["payload"]) for m in self.received("media")]
+        return voice.hear(mulaw_to_pcm16(b"".join(payloads)))
+
+    def _run(self, work: Any) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(5)
+
+    async def _serve(self) -> None:
+        app = web.Application()
+        app.router.add_route("*", "/voice", self._voice)
+        app.router.add_get("/media-stream", self._media_stream)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+
+    async def _voice(self, request: web.Request) -> web.Response:
+        form = {key: str(value) for key, value in (await request.post()).items()}
+        self.forms.append({**form, "_url": str(request.rel_url), "_method": request.method})
+        self.forms[-1]["_signature"] = request.headers.get("X-Twilio-Signature", "(none)")
+        await asyncio.sleep(self.delay)
+        answer = self.twiml.pop(0) if len(self.twiml) > 1 else self.twiml[0]
+        if isinstance(answer, int):
+            return web.Response(status=answer)
+        return web.Response(text=answer, content_type="text/xml")
+
+    async def _media_stream(self, request: web.Request) -> web.StreamResponse:
+        self.handshakes.append(dict(request.headers))
+        self.raw_header_names = [name.decode() for name, _ in request.raw_headers]
+        if self.refuse_handshake:
+            return web.Response(status=self.refuse_handshake)
+        socket = web.WebSocketResponse(max_msg_size=0)
+        await socket.prepare(request)
+        self.sockets.append(socket)
+        async for message in socket:
+            self.messages.append(json.loads(message.data))
+        return socket
+
+
+@pytest.fixture
+def app() -> Iterator[App]:
+    app = App()
+    yield app
+    app.stop()
+
+
+@pytest.fixture
+def network(app: App) -> Iterator[PhoneNetwork]:
+    with PhoneNetwork(voice_url=app.url + "/voice", public_url=PUBLIC) as network:
+        yield network
+
+
+@pytest.fixture
+def client(network: PhoneNetwork) -> Any:
+    client = Client(network.account_sid, network.auth_token)
+    client.api.base_url = network.api_url
+    return client
+
+
+def connected(network: PhoneNetwork, app: App, **options: Any) -> Call:
+    """Place a call and wait until the app knows of its stream."""
+    call = network.call(**options)
+    call.wait_until(lambda _: app.received("start"), what="start at the app")
+    return call
+
+
+def test_signature_is_the_one_twilio_documents() -> None:
+    network = PhoneNetwork(auth_token="12345")
+    fields = {
+        "CallSid": "CA1234567890ABCDE",
+        "Digits": "1234",
+        "From": "+14158675309",
+        "Caller": "+14158675309",
+        "To": "+18005551212",
+    }
+    url = "https://mycompany.com/myapp.php?foo=1&bar=2"
+    assert network.signature(url, fields) == "RSOYDt4T1cUTdK1PDd93/VVr8B8="
+
+
+def test_the_call_is_signed_for_the_public_address(network: PhoneNetwork, app: App) -> None:
+    network.call(path="/voice?conversation=c%201&x=%2F").wait_for_stream()
+    form = {key: value for key, value in app.forms[0].items() if not key.startswith("_")}
+    validator = RequestValidator(network.auth_token)
+    url = PUBLIC + "/voice?conversation=c%201&x=%2F"
+    assert validator.validate(url, form, app.forms[0]["_signature"])
+    assert form["CallStatus"] == "ringing"
+    assert form["To"] == network.number
+    signature = app.handshakes[0]["x-twilio-signature"]
+    assert validator.validate("wss://voice.example.com/media-stream", {}, signature)
+    assert "x-twilio-signature" in app.raw_header_names
+    assert "Sec-WebSocket-Protocol" not in app.handshakes[0]
+    assert app.handshakes[0]["User-Agent"] == "Twilio.TmeWs/1.0"
+
+
+@pytest.mark.parametrize("signature", [None, "", "wrong"])
+def test_signatures_can_be_wrong_on_purpose(
+    network: PhoneNetwork, app: App, signature: str | None
+) -> None:
+    network.call(signature=signature, stream_signature=signature).wait_for_stream()
+    assert app.forms[0]["_signature"] == ("(none)" if signature is None else signature)
+    assert app.handshakes[0].get("x-twilio-signature") == signature
+
+
+def test_the_stream_speaks_twilios_protocol(network: PhoneNetwork, app: App) -> None:
+    call = connected(network, app)
+    stream = call.stream
+    call.press("5#")
+    call.wait_until(lambda _: len(app.received("media")) > 10, what="media")
+    call.hang_up()
+    call.wait_until(lambda _: app.received("stop"), what="stop")
+    assert app.messages[0] == {"event": "connected", "protocol": "Call", "version": "1.0.0"}
+    assert app.messages[1] == {
+        "event": "start",
+        "sequenceNumber": "1",
+        "start": {
+            "accountSid": network.account_sid,
+            "streamSid": stream.sid,
+            "callSid": call.sid,
+            "tracks": ["inbound"],
+            "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
+            "customParameters": {"conversation": "conv_1"},
+        },
+        "streamSid": stream.sid,
+    }
+    media = app.received("media")
+    assert [int(m["media"]["chunk"]) for m in media] == list(range(1, len(media) + 1))
+    assert [int(m["media"]["timestamp"]) for m in media] == [20 * n for n in range(len(media))]
+    assert base64.b64decode(media[0]["media"]["payload"]) == b"\xff" * 160
+    sequence = [int(m["sequenceNumber"]) for m in app.messages[1:]]
+    assert sequence == list(range(1, len(sequence) + 1))
+    digits = app.received("dtmf")
+    assert [m["dtmf"] for m in digits] == [
+        {"track": "inbound_track", "digit": digit} for digit in "5#"
+    ]
+    assert list(digits[0]) == ["event", "streamSid", "sequenceNumber", "dtmf"]
+    assert app.messages[-1]["stop"] == {"accountSid": network.account_sid, "callSid": call.sid}
+    call.wait_ended()
+    assert (call.status, call.end_reason) == ("completed", "caller hung up")
+    assert network.refusals == []
+
+
+def test_frames_leave_on_an_absolute_schedule(network: PhoneNetwork, app: App) -> None:
+    call = network.call()
+    call.wait_until(lambda _: call.streams and len(call.frames_sent) > 60, what="60 frames")
+    times = call.frames_sent
+    drift = [at - times[0] - 0.02 * n for n, at in enumerate(times)]
+    assert abs(drift[-1]) < 0.06
+    assert sorted(drift)[len(drift) // 2] < 0.03
+
+
+def test_words_reach_the_app_and_come_back(network: PhoneNetwork, app: App) -> None:
+    call = connected(network, app)
+    call.say("good morning")
+    call.wait_until(lambda _: app.heard() == "good morning", what="words at the app")
+    app.play(voice.speak("hello caller"))
+    call.wait_for_heard("hello caller")
+    later = call.now()
+    app.play(voice.speak("and"))
+    app.play(voice.speak("goodbye"))
+    call.wait_for_heard("goodbye")
+    assert call.heard() == "hello caller and goodbye"
+    assert call.heard_since(later) == "and goodbye"
+    call.hang_up()
+    call.wait_ended()
+    with wave.open(io.BytesIO(call.recording())) as wav:
+        assert (wav.getnchannels(), wav.getframerate(), wav.getsampwidth()) == (2, 8000, 2)
+        pcm = wav.readframes(wav.getnframes())
+    left = b"".join(pcm[n : n + 2] for n in range(0, len(pcm), 4))
+    right = b"".join(pcm[n + 2 : n + 4] for n in range(0, len(pcm), 4))
+    assert voice.hear(left) == "good morning"
+    assert voice.hear(right) == "hello caller and goodbye"
+
+
+def test_a_mark_returns_when_all_before_it_was_played() -> None:
+    playback = Playback()
+    playback.add(b"x" * 400)
+    assert playback.mark("a") == []
+    playback.add(b"y" * 80)
+    assert playback.mark("b") == []
+    frames = []
+    returned: list[str] = []
+    for _ in range(4):
+        audio, marks = playback.next_frame()
+        frames.append(audio)
+        returned.append(" ".join(mark.name for mark in marks))
+    assert [len(frame) for frame in frames] == [160, 160, 160, 0]
+    assert returned == ["", "", "", "a b"]
+    assert [mark.name for mark in playback.mark("c")] == ["c"]
+    assert [mark.played for mark in playback.marks] == [True, True, True]
+
+
+def test_clear_returns_what_waits_at_once_and_in_order() -> None:
+    playback = Playback()
+    playback.add(b"x" * 160)
+    playback.mark("a")
+    playback.add(b"x" * 1600)
+    playback.mark("b")
+    playback.mark("c")
+    playback.next_frame()
+    assert [mark.name for mark in playback.next_frame()[1]] == ["a"]
+    assert [mark.name for mark in playback.clear()] == ["b", "c"]
+    assert [mark.played for mark in playback.marks] == [True, False, False]
+    assert playback.buffered_ms == 0
+    assert playback.clear() == []
+    playback.add(b"y" * 160)
+    assert playback.mark("d") == []
+    assert playback.next_frame()[0] == b"y" * 160
+
+
+def test_more_than_ten_minutes_is_dropped() -> None:
+    playback = Playback()
+    assert playback.add(bytes(10 * 60 * 8000)) == 0
+    assert playback.add(b"x" * 800) == 800
+    assert playback.buffered_ms == 600_000
+
+
+def test_marks_and_clear_over_the_wire(network: PhoneNetwork, app: App) -> None:
+    call = connected(network, app)
+    stream = call.stream
+    app.mark("nothing before")
+    call.wait_until(lambda _: app.marks() == ["nothing before"], what="mark")
+    app.play(voice.speak("one."))
+    app.mark("first")
+    app.play(voice.speak("two. " * 200))
+    app.mark("second")
+    app.mark("third")
+    call.wait_for_heard("one. two. two. ")
+    assert app.marks() == ["nothing before", "first"]
+    app.send(event="clear")
+    call.wait_until(lambda _: len(app.marks()) == 4, timeout=0.5, what="cleared marks")
+    assert app.marks()[2:] == ["second", "third"]
+    assert [mark.played for mark in stream.marks] == [True, True, False, False]
+    assert [entry.detail["how"] for entry in call.events("mark_sent_back")] == [
+        *("played", "played", "cleared", "cleared")
+    ]
+    so_far = call.heard()
+    app.play(voice.speak("three"))
+    call.wait_for_heard("three")
+    assert call.heard().startswith(so_far[:-2])
+    assert call.heard().count("two") < 20
+    assert len(call.events("clear")) == 1
+
+
+GOOD = {"event": "media", "streamSid": "MZ1", "media": {"payload": "////"}}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "not json",
+        "[]",
+        "null",
+        '"media"',
+        "{}",
+        '{"event":"media"}',
+        '{"event":["media"],"streamSid":"MZ1"}',
+        json.dumps({**GOOD, "event": "dtmf"}),
+        json.dumps({**GOOD, "streamSid": "MZ2"}),
+        json.dumps({**GOOD, "extra": 1}),
+        json.dumps({**GOOD, "media": {"payload": "////", "track": "outbound"}}),
+        json.dumps({**GOOD, "media": {"payload": ""}}),
+        json.dumps({**GOOD, "media": {"payload": 5}}),
+        json.dumps({**GOOD, "media": "////"}),
+        json.dumps({"event": "mark", "streamSid": "MZ1"}),
+        json.dumps({"event": "mark", "streamSid": "MZ1", "mark": {}}),
+        json.dumps({"event": "mark", "streamSid": "MZ1", "mark": {"name": ""}}),
+        json.dumps({"event": "mark", "streamSid": "MZ1", "mark": {"name": 7}}),
+        json.dumps({"event": "clear", "streamSid": "MZ1", "clear": {}}),
+        json.dumps({"event": "clear"}),
+    ],
+)
+def test_anything_but_the_three_exact_messages_is_bad(message: str) -> None:
+    with pytest.raises(BadMessage):
+        check_message(message, "MZ1")
+
+
+def test_the_three_exact_messages_are_good() -> None:
+    assert check_message(json.dumps(GOOD), "MZ1") == ("media", "////")
+    assert check_message('{"streamSid":"MZ1","event":"clear"}', "MZ1") == ("clear", "")
+
+
+@pytest.mark.parametrize(
+    "offend",
+    [
+        lambda app: app.send_text("{"),
+        lambda app: app.send_bytes(b"\xff" * 160),
+        lambda app: app.send(event="media", media={"payload": "not base64!"}),
+    ],
+)
+def test_a_bad_message_is_refused_and_ends_the_stream(
+    network: PhoneNetwork, app: App, offend: Callable[[App], None]
+) -> None:
+    app.twiml = [response(CONNECT + "<Say>after</Say>")]
+    call = connected(network, app)
+    offend(app)
+    call.wait_ended()
+    assert len(network.refusals) == 1
+    assert call.events("stream_error")[0].detail["code"] == 31951
+    assert call.said == ["after"]
+    assert app.received("stop") == []
+
+
+def test_the_app_closing_the_stream_runs_the_next_verb(network: PhoneNetwork, app: App) -> None:
+    redirect = '<Redirect method="POST">/voice?conversation=c&amp;attempt=2</Redirect>'
+    app.twiml = [response(CONNECT + redirect), response(CONNECT)]
+    call = connected(network, app)
+    first = call.stream
+    app.close()
+    second = call.wait_for_stream(number=2)
+    assert first.sid != second.sid
+    assert (first.closed_by, first.close_code) == ("app", 1000)
+    assert app.forms[1]["_url"] == "/voice?conversation=c&attempt=2"
+    assert app.forms[1]["CallStatus"] == "in-progress"
+    assert app.forms[1]["CallSid"] == call.sid
+    validator = RequestValidator(network.auth_token)
+    form = {key: value for key, value in app.forms[1].items() if not key.startswith("_")}
+    url = PUBLIC + "/voice?conversation=c&attempt=2"
+    assert validator.validate(url, form, app.forms[1]["_signature"])
+    assert network.refusals == []
+
+
+def test_a_refused_handshake_runs_the_next_verb(network: PhoneNetwork, app: App) -> None:
+    app.refuse_handshake = 403
+    app.twiml = [response(CONNECT + "<Say>sorry</Say><Hangup/>")]
+    call = network.call()
+    call.wait_ended()
+    assert call.events("stream_error")[0].detail["code"] == 31920
+    assert "403" in call.events("stream_error")[0].detail["text"]
+    assert (call.said, call.end_reason) == (["sorry"], "<Hangup>")
+
+
+@pytest.mark.parametrize(
+    ("verbs", "status", "reason", "kinds"),
+    [
+        ('<Reject reason="busy"/>', "busy", "rejected: busy", ["reject"]),
+        ("<Reject/>", "failed", "rejected: rejected", ["reject"]),
+        ("<Say>Hi</Say><Hangup/><Say>no</Say>", "completed", "<Hangup>", ["say", "hangup"]),
+        ('<Pause length="0"/>', "completed", "end of TwiML", ["pause"]),
+        ("", "completed", "end of TwiML", []),
+    ],
+)
+def test_twiml_is_executed(
+    network: PhoneNetwork, app: App, verbs: str, status: str, reason: str, kinds: list[str]
+) -> None:
+    app.twiml = [response(verbs)]
+    call = network.call()
+    call.wait_ended()
+    assert (call.status, call.end_reason) == (status, reason)
+    seen = [entry.kind for entry in call.timeline]
+    assert [kind for kind in seen if kind in {"reject", "say", "hangup", "pause"}] == kinds
+    assert network.refusals == []
+
+
+@pytest.mark.parametrize(
+    ("document", "code"),
+    [
+        (response("<Connect><Stream/></Connect>"), "12200"),
+        (response('<Connect><Stream url="wss://voice.example.com/s" x="1"/></Connect>'), "12200"),
+        (response("<Connect/>"), "12200"),
+        (response("<Listen/>"), "12200"),
+        (response("<Say>a</Say><Reject/>"), "12200"),
+        (response('<Reject reason="tired"/>'), "12200"),
+        (response('<Connect><Stream url="wss://voice.example.com/s?a=1"/></Connect>'), "31920"),
+        (response('<Connect><Stream url="ws://voice.example.com/s"/></Connect>'), "31920"),
+        (response('<Connect><Stream url="wss://elsewhere.example/s"/></Connect>'), "elsewhere"),
+        (response(CONNECT.replace("conv_1", "x" * 490)), "31943"),
+        (response("<Dial>911</Dial>"), "13224"),
+        (response('<Dial callerId="+19995550000">+15550009999</Dial>'), "13214"),
+        ("<Response><Say>", "12100"),
+        ("<Reply/>", "12100"),
+        ("", "12100"),
+    ],
+)
+def test_bad_twiml_is_refused(network: PhoneNetwork, app: App, document: str, code: str) -> None:
+    app.twiml = [document]
+    call = network.call()
+    call.wait_ended()
+    assert code in " ".join(network.refusals)
+
+
+def test_content_that_is_not_xml_is_refused() -> None:
+    with pytest.raises(twiml.TwimlError, match="12300"):
+        twiml.parse(b"<Response/>", "application/json")
+
+
+@pytest.mark.parametrize(("statuses", "requests"), [([500, 200], 2), ([500, 500], 2), ([404], 1)])
+def test_a_failing_webhook_is_tried_once_more(
+    network: PhoneNetwork, app: App, statuses: list[int], requests: int
+) -> None:
+    app.twiml = [response("<Hangup/>") if status == 200 else status for status in statuses]
+    call = network.call()
+    call.wait_ended()
+    assert len(app.forms) == requests
+    good = statuses[-1] == 200
+    assert call.end_reason == ("<Hangup>" if good else "application error")
+    assert bool(call.said) != good
+
+
+def test_a_silent_webhook_fails_the_call(network: PhoneNetwork, app: App) -> None:
+    app.delay = 3
+    network.webhook_timeout, network.webhook_attempt_timeout = 0.4, 0.2
+    call = network.call()
+    call.wait_ended()
+    assert call.end_reason == "application error"
+    assert len(app.forms) == 2
+    assert app.forms[0]["CallSid"] == app.forms[1]["CallSid"]
+
+
+def test_nobody_at_the_webhook_fails_the_call(network: PhoneNetwork) -> None:
+    network.voice_url = "http://127.0.0.1:9/voice"
+    call = network.call()
+    call.wait_ended()
+    assert call.end_reason == "application error"
+    assert len(network.webhooks) == 2
+
+
+def test_redirect_by_get_carries_the_form_in_the_query(network: PhoneNetwork, app: App) -> None:
+    app.twiml = [response('<Redirect method="GET">/voice?a=1</Redirect>'), response("<Hangup/>")]
+    call = network.call()
+    call.wait_ended()
+    assert app.forms[1]["_method"] == "GET"
+    signed = PUBLIC + app.forms[1]["_url"]
+    assert f"CallSid={call.sid}" in signed
+    validator = RequestValidator(network.auth_token)
+    assert validator.validate(network.webhooks[1].url, {}, app.forms[1]["_signature"])
+
+
+def test_endless_redirects_are_refused(network: PhoneNetwork, app: App) -> None:
+    app.twiml = [response("<Redirect>/voice</Redirect>")]
+    call = network.call()
+    call.wait_ended()
+    assert call.end_reason == "too many redirects"
+    assert network.refusals
+
+
+def test_rest_completes_a_call(network: PhoneNetwork, app: App, client: Any) -> None:
+    app.twiml = [response(CONNECT + "<Say>never</Say>")]
+    call = connected(network, app)
+    assert client.calls(call.sid).fetch().status == "in-progress"
+    assert client.calls(call.sid).update(status="completed").status == "completed"
+    call.wait_ended()
+    call.wait_until(lambda _: app.received("stop"), what="stop")
+    assert call.end_reason == "completed by REST"
+    assert call.said == []
+    with pytest.raises(TwilioRestException) as caught:
+        client.calls(call.sid).update(status="completed")
+    assert (caught.value.status, caught.value.code) == (404, 20404)
+    assert [request.status for request in network.rest_requests] == [200, 200, 404]
+    assert network.refusals == []
+
+
+def test_rest_hands_a_call_over(network: PhoneNetwork, app: App, client: Any) -> None:
+    app.twiml = [response(CONNECT + "<Say>never</Say>")]
+    call = connected(network, app)
+    stream = call.stream
+    dial = f'<Dial callerId="{network.number}">+15550009999</Dial><Say>bye</Say>'
+    client.calls(call.sid).update(twiml=response(dial))
+    call.wait_for("dial_answered")
+    call.wait_until(lambda _: app.received("stop"), what="stop")
+    assert stream.closed_by == "network"
+    assert call.dialed == ("+15550009999", network.number)
+    assert (call.status, call.ended) == ("in-progress", False)
+    call.dialed_party_hangs_up()
+    call.wait_ended()
+    assert (call.said, call.end_reason) == (["bye"], "end of TwiML")
+    assert network.refusals == []
+
+
+def test_rest_sends_a_call_to_a_url(network: PhoneNetwork, app: App, client: Any) -> None:
+    app.twiml = [response(CONNECT), response("<Say>elsewhere</Say>")]
+    call = connected(network, app)
+    client.calls(call.sid).update(url=PUBLIC + "/voice?again=1")
+    call.wait_ended()
+    assert call.said == ["elsewhere"]
+    assert app.forms[1]["_url"] == "/voice?again=1"
+
+
+def test_rest_refuses_what_twilio_refuses(network: PhoneNetwork, app: App, client: Any) -> None:
+    call = connected(network, app)
+    stranger = Client(network.account_sid, "wrong")
+    stranger.api.base_url = network.api_url
+    attempts: list[tuple[Any, str, dict[str, str], int, int]] = [
+        (stranger, call.sid, {"status": "completed"}, 401, 20003),
+        (client, "CA" + "f" * 32, {"status": "completed"}, 404, 20404),
+        (client, call.sid, {"status": "over"}, 400, 20001),
+        (client, call.sid, {}, 400, 20001),
+        (client, call.sid, {"twiml": "<Response/>", "url": PUBLIC}, 400, 21218),
+    ]
+    for who, sid, update, status, code in attempts:
+        with pytest.raises(TwilioRestException) as caught:
+            who.calls(sid).update(**update)
+        assert (caught.value.status, caught.value.code) == (status, code)
+    assert not call.ended
+    network.rest_fail_next(1, 503)
+    with pytest.raises(TwilioRestException):
+        client.calls(call.sid).update(status="completed")
+    assert not call.ended
+
+
+def test_faults_reach_the_app(network: PhoneNetwork, app: App) -> None:
+    call = network.call(faults=StreamFaults(start={"customParameters": None}))
+    stream = call.wait_for_stream()
+    call.wait_until(lambda _: len(app.received("media")) > 2, what="media")
+    assert app.received("start")[0]["start"]["customParameters"] is None
+    stream.skip_frames(3)
+    stream.repeat_frames(2)
+    stream.inject('{"event":"surprise","streamSid":"x"}')
+    call.wait_until(lambda _: app.received("surprise"), what="injected message")
+    call.wait_until(lambda _: len(app.received("media")) > 12, what="media")
+    media = [message["media"] for message in app.received("media")]
+    timestamps = [int(frame["timestamp"]) for frame in media]
+    steps = [after - before for before, after in pairwise(timestamps)]
+    assert sorted(set(steps)) == [0, 20, 80]
+    assert steps.count(0) == 2
+    stream.pause_sending()
+    count = len(app.received("media"))
+    time.sleep(0.1)
+    assert len(app.received("media")) <= count + 1
+    stream.pause_sending(False)
+    call.wait_until(lambda _: len(app.received("media")) > count + 4, what="late media")
+
+
+def test_stop_may_come_before_start(network: PhoneNetwork, app: App) -> None:
+    call = network.call(faults=StreamFaults(stop_before_start=True))
+    call.wait_until(lambda _: len(app.messages) > 3, what="messages")
+    assert [message["event"] for message in app.messages[:3]] == ["connected", "stop", "start"]
+
+
+def test_a_reset_breaks_the_stream_and_runs_the_next_verb(network: PhoneNetwork, app: App) -> None:
+    app.twiml = [response(CONNECT + "<Say>broken</Say>")]
+    call = connected(network, app)
+    call.stream.reset()
+    call.wait_ended()
+    assert call.stream.closed_by == "break"
+    assert call.said == ["broken"]
+    assert network.refusals == []
+
+
+def test_a_reader_that_stalls_takes_nothing_from_the_app(network: PhoneNetwork, app: App) -> None:
+    call = connected(network, app)
+    stream = call.stream
+    stream.stall_reading()
+    app.mark("unread")
+    before = len(app.received("media"))
+    call.wait_until(lambda _: len(app.received("media")) > before + 5, what="media")
+    assert stream.marks == []
+    stream.stall_reading(False)
+    call.wait_until(lambda _: app.marks() == ["unread"], what="mark")
+
+
+def test_calls_end_with_the_network(app: App) -> None:
+    with PhoneNetwork(voice_url=app.url + "/voice", public_url=PUBLIC) as network:
+        calls = [network.call() for _ in range(5)]
+        for call in calls:
+            call.wait_for_stream()
+    assert all(call.ended for call in calls)
+    assert network.refusals == []
+
+
+def test_two_calls_may_share_an_id(network: PhoneNetwork, app: App) -> None:
+    calls = [network.call(call_sid="CA" + "a" * 32) for _ in range(2)]
+    for call in calls:
+        call.wait_for_stream()
+    calls[0].hang_up()
+    calls[0].wait_ended()
+    assert not calls[1].ended
