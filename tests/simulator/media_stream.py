@@ -194,6 +194,11 @@ class MediaStream:
     def buffered_ms(self) -> int:
         return self.playback.buffered_ms
 
+    @property
+    def unsent(self) -> int:
+        """How many messages to the app wait: it does not read, or `pause_sending` holds them."""
+        return self._outbox.qsize()
+
     # The life of the stream, on the loop
 
     async def run(self) -> None:

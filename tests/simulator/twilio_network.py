@@ -8,6 +8,7 @@ synchronous and may be called from any thread.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import base64
 import io
@@ -22,6 +23,8 @@ from array import array
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, NoReturn, TypeVar
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 
@@ -37,7 +40,6 @@ from tests.simulator.speech import ToneReceiver, ToneVoice, mulaw_to_pcm16, pcm1
 T = TypeVar("T")
 
 APPLICATION_ERROR = "We are sorry, an application error has occurred. Goodbye."
-SAY_SECONDS_PER_CHARACTER = 0.02
 DIGIT_SECONDS = 0.1
 MAX_TWIML_PARAMETER = 4000
 MAX_DOCUMENTS = 50  # a call; Twilio has no such bound, a test needs one
@@ -139,6 +141,7 @@ class Call:
         self._caller_track = bytearray()
         self._agent_track = bytearray()
         self._playing_since: float | None = None
+        self._last_audio_at = 0.0
         self._changed = threading.Condition()
         self._over = threading.Event()
         self._ending: _CallOver | None = None
@@ -183,7 +186,12 @@ class Call:
     @property
     def speaking(self) -> bool:
         """Whether the caller is still saying what `say` queued."""
-        return bool(self._speech)
+        return bool(self._speech) and not self.ended
+
+    @property
+    def quiet_for(self) -> float:
+        """Seconds since the caller last heard the agent; 0 before the first time."""
+        return time.monotonic() - self._last_audio_at if self._last_audio_at else 0.0
 
     # What came of it
 
@@ -271,6 +279,10 @@ class Call:
     def wait_until_silent(self, timeout: float = 10) -> None:
         """Block until the caller has said everything queued."""
         self.wait_until(lambda call: not call.speaking, timeout, "end of the caller's speech")
+
+    def wait_until_agent_is_quiet(self, seconds: float = 1.0, timeout: float = 20) -> None:
+        """Block until the agent has spoken and then been quiet for `seconds`."""
+        self.wait_until(lambda call: call.quiet_for >= seconds, timeout, "end of the agent's words")
 
     def wait_ended(self, timeout: float = 10) -> None:
         self.wait_until(lambda call: call.ended, timeout, "end of the call")
@@ -393,9 +405,10 @@ class Call:
         frame = self._next_frame()
         stream = self.streams[-1] if self.streams and self.streams[-1].open else None
         audio = stream.tick(frame) if stream else b""
-        if audio and self._playing_since is None:
-            self._playing_since = self.now()
-        elif not audio:
+        if audio:
+            self._last_audio_at = time.monotonic()
+            self._playing_since = self._playing_since or self.now()
+        else:
             self._stop_playing()
         self._caller_track += frame
         self._agent_track += audio + SILENCE[len(audio) :]
@@ -434,8 +447,8 @@ class Call:
             self.streams.append(stream)
             try:
                 await stream.run()
-            finally:
-                await stream.leave()
+            finally:  # shielded: a call can be cancelled twice, a stream must be closed once
+                await asyncio.shield(self.network.spawn(stream.leave()))
         await self._follow_action(verb)
 
     async def _redirect(self, verb: twiml.Verb) -> None:
@@ -450,7 +463,7 @@ class Call:
     async def _speak(self, text: str) -> None:
         self.said.append(text)
         self.note("say", text=text)
-        await asyncio.sleep(len(text) * SAY_SECONDS_PER_CHARACTER)
+        await asyncio.sleep(len(text) * self.network.say_seconds_per_character)
 
     async def _pause(self, verb: twiml.Verb) -> None:
         self.note("pause", seconds=int(verb.attributes.get("length", 1)))
@@ -639,14 +652,15 @@ class PhoneNetwork:
         self.refusals: list[str] = []
         self.rest_delay = 0.0
         self.dial_answers = True
+        self.say_seconds_per_character = 0.02
         self.webhook_timeout = 15.0  # for both tries together
         self.webhook_attempt_timeout = 15.0
         self.session: aiohttp.ClientSession
         self.api_url = ""
         self._port = port
         self._rest_failures: list[int] = []
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._loop: asyncio.AbstractEventLoop
+        self._thread: threading.Thread
         self._tasks: set[asyncio.Task[None]] = set()
         self._runner: web.AppRunner
         self._validator = RequestValidator(auth_token)
@@ -660,6 +674,8 @@ class PhoneNetwork:
 
     def start(self) -> None:
         """Start the loop and the REST API; `api_url` is known afterwards."""
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self.run(self._open())
 
@@ -688,14 +704,13 @@ class PhoneNetwork:
         for no header, anything else is sent as it is. `path` replaces the path and query of the
         voice URL, `fields` are added to the form, `extra_headers` to both requests.
         """
-        voice_url = self.to_public(self.voice_url)
         call = Call(
             self,
             caller=caller,
             sid=call_sid or "CA" + secrets.token_hex(16),
             signature=signature,
             stream_signature=stream_signature,
-            voice_url=urljoin(voice_url, path) if path else voice_url,
+            voice_url=self.public_url + path if path else self.to_public(self.voice_url),
             fields=fields or {},
             extra_headers=extra_headers or {},
             faults=faults or StreamFaults(),
@@ -746,11 +761,12 @@ class PhoneNetwork:
 
         self.run(act())
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Start a task; on the loop only."""
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a task that `stop` waits for; on the loop only."""
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _open(self) -> None:
         self.session = aiohttp.ClientSession(
@@ -867,3 +883,78 @@ def _call_resource(call: Call) -> dict[str, Any]:
 
 async def _parsed(xml: str) -> twiml.Document:
     return twiml.parse(xml.encode())
+
+
+def add_call(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
+    """Place one call with a caller who speaks in tones, and print its timeline as it grows."""
+    parser.add_argument("--voice-url", required=True, help="where the app's /voice really listens")
+    parser.add_argument("--public-url", default="https://voice.example.com", help="WEBHOOK_URL")
+    parser.add_argument("--auth-token", default="simulated-auth-token", help="TWILIO_AUTH_TOKEN")
+    parser.add_argument("--account-sid", default="AC" + "0" * 32, help="TWILIO_ACCOUNT_SID")
+    parser.add_argument("--number", default="+15550001111", help="TWILIO_PHONE_NUMBER")
+    parser.add_argument("--port", type=int, default=0, help="port of the REST API (TWILIO_API_URL)")
+    parser.add_argument("--say", action="append", default=[], help="what the caller says, in turn")
+    parser.add_argument(
+        "--quiet", type=float, default=2.0, help="seconds that end the agent's turn"
+    )
+    parser.add_argument("--record", help="WAV file to write: caller left, agent right")
+    return run_call
+
+
+def run_call(options: argparse.Namespace) -> None:
+    """Speak each sentence when the agent has finished, then hang up."""
+    with PhoneNetwork(
+        account_sid=options.account_sid,
+        auth_token=options.auth_token,
+        number=options.number,
+        voice_url=options.voice_url,
+        public_url=options.public_url,
+        port=options.port,
+    ) as network:
+        print("REST API at", network.api_url, flush=True)
+        call = network.call()
+        printer = threading.Thread(target=_print_timeline, args=(call,), daemon=True)
+        printer.start()
+        try:
+            for sentence in [*options.say, ""]:
+                _wait_for_the_agent(call, options.quiet)
+                if call.ended:
+                    break
+                call.say(sentence)
+                call.wait_until_silent(timeout=60)
+        finally:
+            call.hang_up()
+            call.wait_ended()
+            printer.join(5)
+            print("heard:", call.heard())
+            print(*network.refusals, sep="\n")
+        if options.record:
+            Path(options.record).write_bytes(call.recording())
+
+
+def _wait_for_the_agent(call: Call, seconds: float) -> None:
+    spoken = call.now() if call.quiet_for else 0.0
+    call.wait_until(
+        lambda _: (
+            call.ended or (call.quiet_for >= seconds and call.now() - call.quiet_for >= spoken)
+        ),
+        60,
+        "answer from the agent",
+    )
+
+
+def _print_timeline(call: Call) -> None:
+    seen = 0
+    while True:
+        over = call.ended
+        for entry in call.timeline[seen:]:
+            seen += 1
+            if entry.kind != "media_received":
+                print(entry, flush=True)
+        if over:
+            return
+        call.wait_until(partial(_has_more, seen), 3600)
+
+
+def _has_more(seen: int, call: Call) -> bool:
+    return call.ended or len(call.timeline) > seen
