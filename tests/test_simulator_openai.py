@@ -1,0 +1,1171 @@
+"""The stand-in for OpenAI must be as strict as OpenAI: these tests come at it as a client would."""
+
+from __future__ import annotations
+
+import audioop
+import base64
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import openai
+import pydantic
+import pytest
+import websocket
+from openai.types.beta import AssistantStreamEvent
+from openai.types.realtime import RealtimeServerEvent
+from openai.types.responses import ResponseStreamEvent
+
+from tests.simulator.openai_brain import Reply
+from tests.simulator.openai_server import OpenAISimulator
+from tests.simulator.openai_voice import ResponseFailure
+from tests.simulator.speech import ToneVoice, mulaw_to_pcm16, pcm16_to_mulaw
+
+Json = dict[str, Any]
+
+VOICE = ToneVoice()
+SILENCE = b"\xff" * 160
+SESSION: Json = {
+    "type": "realtime",
+    "output_modalities": ["audio"],
+    "audio": {
+        "input": {
+            "format": {"type": "audio/pcmu"},
+            "noise_reduction": {"type": "near_field"},
+            "transcription": {"model": "gpt-transcribe"},
+            "turn_detection": {
+                "type": "server_vad",
+                "silence_duration_ms": 500,
+                "create_response": False,
+                "interrupt_response": False,
+            },
+        },
+        "output": {"format": {"type": "audio/pcmu"}, "voice": "marin"},
+    },
+}
+WORKFLOW: Json = {"model": "gpt-6-luna", "instructions": "Be brief."}
+
+
+# ---------------------------------------------------------------- validation with the SDK's types
+
+
+def _classes(union: Any, tag: str) -> dict[str, type[pydantic.BaseModel]]:
+    members = get_args(get_args(union)[0])
+    return {get_args(member.model_fields[tag].annotation)[0]: member for member in members}
+
+
+REALTIME_CLASSES = _classes(RealtimeServerEvent, "type")
+RESPONSE_CLASSES = _classes(ResponseStreamEvent, "type")
+ASSISTANT_CLASSES = _classes(AssistantStreamEvent, "event")
+
+
+def assert_exact(event: Json, classes: dict[str, type[pydantic.BaseModel]], tag: str) -> None:
+    """Assert that an event has its SDK type's fields, of its types, and no others at any depth."""
+    assert_no_extras(classes[event[tag]].model_validate(event), event[tag])
+
+
+def assert_no_extras(value: object, path: str) -> None:
+    if isinstance(value, pydantic.BaseModel):
+        assert not value.model_extra, f"{path} has unknown fields: {value.model_extra}"
+        for name in value.model_fields_set:
+            assert_no_extras(getattr(value, name), f"{path}.{name}")
+    elif isinstance(value, list):
+        for index, entry in enumerate(value):
+            assert_no_extras(entry, f"{path}[{index}]")
+
+
+# ---------------------------------------------------------------- a bare client of Realtime
+
+
+class Line:
+    """A raw Realtime connection."""
+
+    def __init__(
+        self,
+        simulator: OpenAISimulator,
+        *,
+        model: str | None = "gpt-realtime-2.1-mini",
+        headers: dict[str, str] | None = None,
+        key: str | None = "sk-test",
+    ) -> None:
+        url = simulator.base_url.replace("http", "ws") + "/realtime"
+        auth = {"Authorization": f"Bearer {key}"} if key else {}
+        self.simulator = simulator
+        self.socket = websocket.create_connection(
+            url + (f"?model={model}" if model else ""),
+            header={**auth, **(headers or {})},
+            timeout=5,
+        )
+        self.seen: list[Json] = []
+
+    @property
+    def session(self) -> Any:
+        return self.simulator.sessions[-1]
+
+    def send(self, kind: str, **fields: Any) -> None:
+        self.socket.send(json.dumps({"type": kind, **fields}))
+
+    def next(self) -> Json:
+        event: Json = json.loads(self.socket.recv())
+        self.seen.append(event)
+        return event
+
+    def until(self, kind: str, **wanted: Any) -> Json:
+        """Read events up to one of this type, whose fields have the wanted values."""
+        while True:
+            event = self.next()
+            if event["type"] == kind and all(event[name] == wanted[name] for name in wanted):
+                return event
+
+    def kinds(self, *, without: str = "") -> list[str]:
+        """List the types of the events seen so far, runs of the same type shortened to one."""
+        kinds = [event["type"] for event in self.seen if event["type"] != without]
+        return [k for n, k in enumerate(kinds) if n == 0 or kinds[n - 1] != k]
+
+    def configure(self, session: Json = SESSION) -> Json:
+        self.send("session.update", session=session)
+        return self.until("session.updated")
+
+    def hear(self, mulaw: bytes) -> None:
+        for start in range(0, len(mulaw), 160):
+            frame = base64.b64encode(mulaw[start : start + 160]).decode()
+            self.send("input_audio_buffer.append", audio=frame)
+
+    def hear_words(self, text: str) -> None:
+        self.hear(SILENCE * 25 + pcm16_to_mulaw(VOICE.speak(text)) + SILENCE * 30)
+
+    def speak(self, text: str, **parameters: Any) -> None:
+        content = [{"type": "input_text", "text": text}]
+        response = {
+            "conversation": "none",
+            "output_modalities": ["audio"],
+            "tool_choice": "none",
+            "input": [{"type": "message", "role": "user", "content": content}],
+            "instructions": "Read the user's text aloud, word for word.",
+            "metadata": {"utterance": text[:20]},
+            **parameters,
+        }
+        self.send("response.create", event_id=f"say {text[:20]}", response=response)
+
+    def audio(self, response_id: str) -> bytes:
+        return b"".join(
+            base64.b64decode(event["delta"])
+            for event in self.seen
+            if event["type"] == "response.output_audio.delta"
+            and event["response_id"] == response_id
+        )
+
+    def closed(self) -> int:
+        """Read on until the server closes; return the close code."""
+        while True:
+            opcode, data = self.socket.recv_data()
+            assert data is not None
+            if opcode == websocket.ABNF.OPCODE_CLOSE:
+                return int.from_bytes(data[:2], "big")
+            self.seen.append(json.loads(data))
+
+
+@pytest.fixture
+def simulator() -> Iterator[OpenAISimulator]:
+    with OpenAISimulator(ears=VOICE, mouth=VOICE) as running:
+        yield running
+        for session in running.sessions:
+            for _, event in session.sent:
+                assert_exact(event, REALTIME_CLASSES, "type")
+        assert not [line for line in running.refusals if "BUG" in line]
+
+
+@pytest.fixture
+def line(simulator: OpenAISimulator) -> Iterator[Line]:
+    line = Line(simulator)
+    assert line.next()["type"] == "session.created"
+    yield line
+    line.socket.close()
+
+
+@pytest.fixture
+def sdk(simulator: OpenAISimulator) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(
+        base_url=simulator.base_url, api_key="sk-test", max_retries=0, timeout=5
+    ) as client:
+        yield client
+
+
+def changed(path: str, value: object) -> Json:
+    """Return the usual session with one field set (or removed: `...`)."""
+    session: Json = json.loads(json.dumps(SESSION))
+    *parents, name = path.split(".")
+    target = session
+    for parent in parents:
+        target = target[parent]
+    if value is ...:
+        del target[name]
+    else:
+        target[name] = value
+    return session
+
+
+# ---------------------------------------------------------------- Realtime: who is let in
+
+
+@pytest.mark.parametrize("key", [None, "sk-wrong"])
+def test_a_handshake_without_the_right_key_is_refused_before_the_upgrade(
+    simulator: OpenAISimulator, key: str | None
+) -> None:
+    with pytest.raises(websocket.WebSocketBadStatusException) as refusal:
+        Line(simulator, key=key)
+    assert refusal.value.status_code == 401
+    assert b"invalid_request_error" in (refusal.value.resp_body or b"")
+    assert not simulator.sessions
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"headers": {"OpenAI-Beta": "realtime=v1"}}, "beta_api_shape_disabled"),
+        ({"model": None}, "missing_required_parameter"),
+        ({"model": "gpt-4o-realtime-preview"}, "model_not_found"),
+    ],
+)
+def test_the_beta_header_and_dead_models_get_an_error_and_close_4000(
+    simulator: OpenAISimulator, options: Json, code: str
+) -> None:
+    line = Line(simulator, **options)
+    assert line.closed() == 4000
+    assert [event["error"]["code"] for event in line.seen] == [code]
+    assert code in simulator.refusals[0]
+
+
+def test_a_session_in_the_shape_of_the_beta_is_thrown_out(line: Line) -> None:
+    line.send("session.update", session={"input_audio_format": "g711_ulaw"})
+    assert line.closed() == 4000
+    assert line.seen[-1]["error"]["code"] == "beta_api_shape_disabled"
+
+
+# ---------------------------------------------------------------- Realtime: the session
+
+
+def test_the_session_is_24_khz_pcm_until_it_is_configured(line: Line) -> None:
+    created = line.seen[0]["session"]
+    assert created["audio"]["input"]["format"] == {"type": "audio/pcm", "rate": 24000}
+    assert created["audio"]["input"]["turn_detection"]["create_response"] is True
+    updated = line.configure()["session"]
+    assert updated["audio"]["input"]["format"] == {"type": "audio/pcmu"}
+    assert updated["audio"]["input"]["turn_detection"] == {
+        "type": "server_vad",
+        "threshold": 0.5,
+        "prefix_padding_ms": 300,
+        "silence_duration_ms": 500,
+        "idle_timeout_ms": None,
+        "create_response": False,
+        "interrupt_response": False,
+    }
+    assert updated["model"] == "gpt-realtime-2.1-mini"
+    assert not line.simulator.refusals
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "code"),
+    [
+        ("audio.input.foo", 1, "unknown_parameter"),
+        ("voice", "marin", "unknown_parameter"),
+        ("audio.input.format.rate", 8000, "unknown_parameter"),
+        ("audio.input.turn_detection.silence_ms", 1, "unknown_parameter"),
+        ("type", ..., "missing_required_parameter"),
+        ("type", "transcription", "invalid_value"),
+        ("audio.input.format.type", ..., "missing_required_parameter"),
+        ("audio.output.format", {"type": "audio/pcm"}, "missing_required_parameter"),
+        ("audio.output.format", {"type": "audio/pcm", "rate": 8000}, "invalid_value"),
+        ("audio.output.format", "g711_ulaw", "invalid_type"),
+        ("audio.output.voice", "nova", "invalid_value"),
+        ("audio.output.speed", 2.0, "invalid_value"),
+        ("output_modalities", ["text", "audio"], "invalid_value"),
+        ("max_output_tokens", 0, "invalid_value"),
+        ("model", "gpt-realtime", "invalid_value"),
+        ("audio.input.transcription.model", "whisper-9", "invalid_value"),
+        ("audio.input.transcription.delay", "low", "invalid_value"),
+        ("audio.input.noise_reduction.type", "no_field", "invalid_value"),
+        ("audio.input.turn_detection.threshold", 1.5, "invalid_value"),
+        ("audio.input.turn_detection.threshold", "0.5", "invalid_type"),
+        ("audio.input.turn_detection.create_response", 0, "invalid_type"),
+        ("audio.input.turn_detection.idle_timeout_ms", 100, "invalid_value"),
+        ("audio.input.turn_detection.eagerness", "low", "unknown_parameter"),
+    ],
+)
+def test_a_session_with_one_wrong_field_is_rejected_whole_and_the_field_named(
+    line: Line, path: str, value: object, code: str
+) -> None:
+    line.send("session.update", event_id="mine", session=changed(path, value))
+    error = line.until("error")["error"]
+    named = "session." + path
+    assert (error["code"], error["event_id"]) == (code, "mine")
+    assert error["param"] == named or error["param"].startswith(f"{named}.")
+    assert named in line.simulator.refusals[0]
+    assert line.session.config == line.seen[0]["session"]
+
+
+@pytest.mark.parametrize("model", ["gpt-live-transcribe", "gpt-realtime-whisper"])
+def test_live_transcription_models_reject_turn_detection(line: Line, model: str) -> None:
+    session = changed("audio.input.transcription.model", model)
+    line.send("session.update", session=session)
+    assert line.until("error")["error"]["param"] == "session.audio.input.turn_detection"
+    session["audio"]["input"]["turn_detection"] = None
+    line.configure(session)
+
+
+def test_idle_timeout_belongs_to_server_vad_only(line: Line) -> None:
+    turns = {"type": "semantic_vad", "idle_timeout_ms": 6000}
+    line.send("session.update", session=changed("audio.input.turn_detection", turns))
+    param = line.until("error")["error"]["param"]
+    assert param == "session.audio.input.turn_detection.idle_timeout_ms"
+
+
+def test_the_voice_is_fixed_once_something_was_said(line: Line) -> None:
+    line.configure()
+    line.configure(changed("audio.output.voice", "cedar"))
+    line.speak("Hello.")
+    line.until("response.done")
+    line.send("session.update", session=SESSION)
+    assert line.until("error")["error"]["code"] == "cannot_update_voice"
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        ("not json", "invalid_json"),
+        ("[]", "invalid_event"),
+        ("{}", "missing_required_parameter"),
+        ('{"type": "response.dance"}', "invalid_value"),
+        ('{"type": "input_audio_buffer.append", "audio": "!!"}', "invalid_value"),
+        ('{"type": "input_audio_buffer.append", "audio": 1}', "invalid_type"),
+        ('{"type": "input_audio_buffer.append", "audio": "/w==", "x": 1}', "unknown_parameter"),
+        ('{"type": "input_audio_buffer.append"}', "missing_required_parameter"),
+        ('{"type": "input_audio_buffer.commit"}', "input_audio_buffer_commit_empty"),
+        ('{"type": "output_audio_buffer.clear"}', "invalid_value"),
+        ('{"type": "response.cancel", "response_id": "r"}', "response_cancel_not_active"),
+        ('{"type": "conversation.item.delete", "item_id": "i"}', "item_delete_invalid_item_id"),
+        ('{"type": "conversation.item.retrieve", "item_id": "i"}', "item_retrieve_invalid_item_id"),
+        (
+            '{"type": "conversation.item.truncate", "item_id": "i", "content_index": 0,'
+            ' "audio_end_ms": 0}',
+            "item_truncate_invalid_item_id",
+        ),
+    ],
+)
+def test_a_bad_event_gets_an_error_and_the_session_goes_on(
+    line: Line, frame: str, code: str
+) -> None:
+    line.socket.send(frame)
+    assert line.until("error")["error"]["code"] == code
+    assert len(line.simulator.refusals) == 1
+    line.configure()
+
+
+# ---------------------------------------------------------------- Realtime: hearing
+
+
+def test_words_become_vad_events_and_a_transcript_in_order(line: Line) -> None:
+    line.configure()
+    line.hear_words("Tuesday at nine, please")
+    done = line.until("conversation.item.input_audio_transcription.completed")
+    assert done["transcript"] == "Tuesday at nine, please"
+    assert line.kinds()[2:] == [
+        "input_audio_buffer.speech_started",
+        "input_audio_buffer.speech_stopped",
+        "input_audio_buffer.committed",
+        "conversation.item.added",
+        "conversation.item.done",
+        "conversation.item.input_audio_transcription.delta",
+        "conversation.item.input_audio_transcription.completed",
+    ]
+    started, stopped = line.seen[2:4]
+    spoken_ms = len(VOICE.speak("Tuesday at nine, please")) // 16
+    assert started["audio_start_ms"] == pytest.approx(500 - 300, abs=20)
+    assert stopped["audio_end_ms"] == pytest.approx(500 + spoken_ms + 500, abs=20)
+    ids = {event.get("item_id") or event["item"]["id"] for event in line.seen[2:]}
+    assert len(ids) == 1
+    assert not line.simulator.refusals
+
+
+def test_mulaw_sent_into_an_unconfigured_session_is_noise(line: Line) -> None:
+    update: Json = {"type": "realtime", "audio": {"input": {}}}
+    update["audio"]["input"]["transcription"] = {"model": "gpt-transcribe"}
+    line.configure(update)
+    for _ in range(3):
+        line.hear_words("Can you hear me?")
+    line.hear(SILENCE * 200)
+    line.until("input_audio_buffer.speech_stopped")
+    done = line.until("conversation.item.input_audio_transcription.completed")
+    assert "hear" not in done["transcript"]
+
+
+def test_a_client_that_leaves_automatic_responses_on_hears_the_model_improvise(line: Line) -> None:
+    line.configure(changed("audio.input.turn_detection", {"type": "server_vad"}))
+    line.hear_words("Hi")
+    done = line.until("response.done")["response"]
+    assert done["conversation_id"] and done["metadata"] is None
+    assert done["output"][0]["content"][0]["transcript"] == "(improvised)"
+    assert "conversation.item.added" in line.kinds()
+
+
+def test_speech_interrupts_a_default_response_but_never_one_out_of_band(line: Line) -> None:
+    line.simulator.realtime.speed = 1.0
+    line.configure(changed("audio.input.turn_detection.interrupt_response", True))
+    line.speak("This goes on whatever the caller says, since it is out-of-band")
+    spoken = line.until("response.created")["response"]["id"]
+    line.session.improvise("This one stops as soon as the caller begins to speak")
+    line.until("response.created")
+    line.hear_words("Stop")
+    cut = line.until("response.done")["response"]
+    assert (cut["status"], cut["status_details"]["reason"]) == ("cancelled", "turn_detected")
+    line.simulator.realtime.speed = 100.0
+    assert line.until("response.done")["response"]["id"] == spoken
+
+
+@pytest.mark.parametrize("eagerness", ["low", "high"])
+def test_semantic_turn_detection_finds_turns_too(line: Line, eagerness: str) -> None:
+    turns = {"type": "semantic_vad", "eagerness": eagerness, "create_response": False}
+    line.configure(changed("audio.input.turn_detection", turns))
+    line.hear_words("Hello")
+    done = line.until("conversation.item.input_audio_transcription.completed")
+    assert done["transcript"] == "Hello"
+
+
+def test_without_turn_detection_the_client_commits(line: Line) -> None:
+    line.configure(changed("audio.input.turn_detection", None))
+    line.hear_words("Hello")
+    line.send("input_audio_buffer.commit")
+    done = line.until("conversation.item.input_audio_transcription.completed")
+    assert done["transcript"] == "Hello"
+    line.hear_words("Forget this")
+    line.send("input_audio_buffer.clear")
+    line.until("input_audio_buffer.cleared")
+    line.send("input_audio_buffer.commit")
+    assert line.until("error")["error"]["code"] == "input_audio_buffer_commit_empty"
+
+
+def test_an_idle_timeout_makes_the_model_improvise(line: Line) -> None:
+    line.configure(changed("audio.input.turn_detection.idle_timeout_ms", 5000))
+    line.hear(SILENCE * 251)
+    line.until("input_audio_buffer.timeout_triggered", audio_start_ms=0, audio_end_ms=5000)
+    assert line.until("response.done")["response"]["status"] == "completed"
+
+
+def test_transcripts_can_be_scripted_failed_and_delivered_out_of_order(line: Line) -> None:
+    line.configure()
+    knobs = line.simulator.realtime
+    kind = "conversation.item.input_audio_transcription"
+    knobs.next_transcripts = ["", "Thank you for watching"]
+    for expected in ("", "Thank you for watching"):
+        line.hear_words("cough")
+        assert line.until(f"{kind}.completed")["transcript"] == expected
+    knobs.fail_transcripts = 1
+    line.hear_words("lost")
+    assert line.until(f"{kind}.failed")["error"]["message"]
+    knobs.hold_transcripts = 1
+    line.hear_words("first")
+    line.hear_words("second")
+    assert line.until(f"{kind}.completed")["transcript"] == "second"
+    assert line.until(f"{kind}.completed")["transcript"] == "first"
+
+
+# ---------------------------------------------------------------- Realtime: speaking
+
+
+def test_an_out_of_band_response_reads_its_text_in_exactly_this_order(line: Line) -> None:
+    line.configure()
+    text = "Your appointment is booked for Tuesday at nine."
+    line.speak(text)
+    created = line.until("response.created")["response"]
+    assert created["status"] == "in_progress"
+    assert created["metadata"] == {"utterance": text[:20]}
+    done = line.until("response.done")["response"]
+    assert (done["status"], done["conversation_id"]) == ("completed", None)
+    line.until("rate_limits.updated")
+    assert line.kinds(without="response.output_audio_transcript.delta")[2:] == [
+        "response.created",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.output_audio.delta",
+        "response.output_audio.done",
+        "response.output_audio_transcript.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.done",
+        "rate_limits.updated",
+    ]
+    heard = VOICE.hear(mulaw_to_pcm16(line.audio(created["id"])))
+    deltas = [e for e in line.seen if e["type"] == "response.output_audio_transcript.delta"]
+    assert heard == text == "".join(event["delta"] for event in deltas)
+    assert not line.simulator.refusals
+
+
+def test_pcm_sessions_hear_and_speak_24_khz(line: Line) -> None:
+    pcm: Json = {"type": "audio/pcm", "rate": 24000}
+    session = changed("audio.input.format", pcm)
+    session["audio"]["output"]["format"] = pcm
+    line.configure(session)
+    words = VOICE.speak("Hello", 24000) + bytes(48 * 700)
+    line.send("input_audio_buffer.append", audio=base64.b64encode(words).decode())
+    done = line.until("conversation.item.input_audio_transcription.completed")
+    assert done["transcript"] == "Hello"
+    line.speak("Good morning")
+    response_id = line.until("response.done")["response"]["id"]
+    assert VOICE.hear(line.audio(response_id), 24000) == "Good morning"
+    line.speak("Alaw", audio={"output": {"format": {"type": "audio/pcma"}}})
+    response_id = line.until("response.done")["response"]["id"]
+    assert VOICE.hear(audioop.alaw2lin(line.audio(response_id), 2)) == "Alaw"
+
+
+def test_out_of_band_responses_run_in_parallel_but_the_default_conversation_takes_one(
+    line: Line,
+) -> None:
+    line.configure()
+    line.speak("One and only one")
+    line.speak("Two at a time")
+    done = {line.until("response.done")["response"]["metadata"]["utterance"] for _ in range(2)}
+    assert done == {"One and only one", "Two at a time"}
+    line.send("response.create")
+    line.until("response.created")
+    line.send("response.create", event_id="second")
+    error = line.until("error")["error"]
+    assert error["code"] == "conversation_already_has_active_response"
+    assert error["event_id"] == "second"
+
+
+def test_without_instructions_the_model_answers_instead_of_reading(line: Line) -> None:
+    line.configure()
+    line.speak("Read me", instructions="")
+    line.until("response.output_audio_transcript.done", transcript="(improvised)")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "param"),
+    [
+        ({"modalities": ["audio"], "conversation": "none"}, None),
+        ({"output_modalities": ["audio", "text"]}, "response.output_modalities"),
+        ({"conversation": "default"}, "response.conversation"),
+        ({"voice": "marin"}, "response.voice"),
+        ({"metadata": {"k": "v" * 513}}, "response.metadata.k"),
+        ({"metadata": {"k" * 65: "v"}}, "response.metadata"),
+        ({"metadata": {str(n): "v" for n in range(17)}}, "response.metadata"),
+        ({"metadata": {"utterance": 1}}, "response.metadata.utterance"),
+        ({"input": [{"type": "item_reference", "id": "x"}]}, "response.input[0].id"),
+        (
+            {"input": [{"type": "message", "role": "user", "content": [{"type": "text"}]}]},
+            "response.input[0].content[0].type",
+        ),
+    ],
+)
+def test_a_response_with_a_wrong_field_gets_an_error_and_nothing_else(
+    line: Line, parameters: Json, param: str | None
+) -> None:
+    line.configure()
+    line.speak("Hello", **parameters)
+    error = line.until("error")["error"]
+    assert error["param"] == param
+    if param is None:
+        assert line.closed() == 4000
+    else:
+        assert error["event_id"] == "say Hello"
+        assert not line.session.responses
+
+
+def test_cancelling_by_id_stops_the_speech(line: Line) -> None:
+    line.simulator.realtime.speed = 1.0
+    line.simulator.realtime.late_deltas = 2
+    line.configure()
+    line.speak("A long sentence of which only the beginning will be spoken, for it is cancelled.")
+    response_id = line.until("response.created")["response"]["id"]
+    line.until("response.output_audio.delta")
+    line.send("response.cancel")
+    error = line.until("error")["error"]
+    assert error["code"] == "response_cancel_not_active"
+    before = len(line.simulator.refusals)
+    line.send("response.cancel", response_id=response_id)
+    seen = len(line.seen)
+    done = line.until("response.done")["response"]
+    assert done["status_details"] == {"type": "cancelled", "reason": "client_cancelled"}
+    assert done["output"][0]["status"] == "incomplete"
+    late = [e for e in line.seen[seen:] if e["type"] == "response.output_audio.delta"]
+    assert 2 <= len(late) <= 3
+    line.send("response.cancel", response_id=response_id)
+    assert line.until("error")["error"]["code"] == "response_cancel_not_active"
+    assert len(line.simulator.refusals) == before, "cancelling what has just ended is no fault"
+
+
+def test_responses_fail_as_told(line: Line) -> None:
+    line.configure()
+    knobs = line.simulator.realtime
+    knobs.reject_responses = 1
+    line.speak("Rejected")
+    assert line.until("error")["error"]["event_id"] == "say Rejected"
+    knobs.next_failures = [
+        ResponseFailure(),
+        ResponseFailure(after_ms=300),
+        ResponseFailure("incomplete", after_ms=300),
+    ]
+    audible = []
+    for status in ("failed", "failed", "incomplete"):
+        line.speak("This one does not end well, whatever you do")
+        done = line.until("response.done")["response"]
+        assert (done["status"], done["status_details"]["type"]) == (status, status)
+        audible.append(bool(line.audio(done["id"])))
+    assert audible == [False, True, True]
+    line.speak("This one does")
+    assert line.until("response.done")["response"]["status"] == "completed"
+    assert not line.simulator.refusals
+
+
+def test_the_wording_can_drift(line: Line) -> None:
+    line.configure()
+    line.simulator.realtime.drift = lambda text: text.replace("I'm", "I am")
+    line.speak("I'm here.")
+    line.until("response.output_audio_transcript.done", transcript="I am here.")
+
+
+def test_text_responses_and_items_of_the_default_conversation(line: Line) -> None:
+    line.configure()
+    item = {
+        "type": "message",
+        "role": "user",
+        "content": [{"type": "input_text", "text": "Hi"}],
+        "id": "first",
+    }
+    line.send("conversation.item.create", item=item)
+    line.until("conversation.item.done")
+    line.send("response.create", response={"output_modalities": ["text"]})
+    done = line.until("response.done")["response"]
+    line.until("response.output_text.done") if not done["output"] else None
+    assert done["output"][0]["content"][0] == {"type": "output_text", "text": "(improvised)"}
+    line.send("response.create")
+    said = line.until("response.done")["response"]["output"][0]["id"]
+    cut = {"item_id": said, "content_index": 0}
+    line.send("conversation.item.truncate", **cut, audio_end_ms=100)
+    line.until("conversation.item.truncated")
+    line.send("conversation.item.truncate", **cut, audio_end_ms=99_999)
+    assert line.until("error")["error"]["param"] == "audio_end_ms"
+    line.send("conversation.item.retrieve", item_id="first")
+    line.until("conversation.item.retrieved")
+    line.send("conversation.item.delete", item_id="first")
+    line.until("conversation.item.deleted")
+
+
+# ---------------------------------------------------------------- Realtime: faults
+
+
+def test_handshakes_are_refused_as_told(simulator: OpenAISimulator) -> None:
+    simulator.realtime.refuse_connections = [429, 503]
+    for status in (429, 503):
+        with pytest.raises(websocket.WebSocketBadStatusException) as refusal:
+            Line(simulator)
+        assert refusal.value.status_code == status
+    assert Line(simulator).next()["type"] == "session.created"
+    assert not simulator.refusals
+
+
+def test_a_session_expires(simulator: OpenAISimulator) -> None:
+    simulator.realtime.session_seconds = 0.05
+    line = Line(simulator)
+    assert line.closed() == 1001
+    assert line.seen[-1]["error"]["code"] == "session_expired"
+    simulator.wait_for(lambda s: not s.sessions[0].open)
+
+
+def test_connections_are_closed_reset_and_stalled(simulator: OpenAISimulator) -> None:
+    closed, reset, stalled = Line(simulator), Line(simulator), Line(simulator)
+    first, second, third = simulator.sessions
+    first.close(1011, "server_error")
+    assert closed.closed() == 1011
+    second.abort()
+    reset.next()
+    with pytest.raises((ConnectionError, websocket.WebSocketException)):
+        reset.next()
+    stalled.next()
+    third.stall()
+    stalled.send("session.update", session=SESSION)
+    stalled.socket.settimeout(0.2)
+    with pytest.raises(websocket.WebSocketTimeoutException):
+        stalled.next()
+    third.stall(False)
+    stalled.socket.settimeout(5)
+    stalled.until("session.updated")
+    stalled.socket.shutdown()
+    simulator.wait_for(lambda s: not any(session.open for session in s.sessions))
+
+
+def test_a_session_can_accept_and_then_say_nothing(simulator: OpenAISimulator) -> None:
+    simulator.realtime.accept_but_stall = True
+    line = Line(simulator)
+    line.socket.settimeout(0.2)
+    with pytest.raises(websocket.WebSocketTimeoutException):
+        line.next()
+
+
+def test_odd_frames_come_in_between(line: Line) -> None:
+    line.simulator.realtime.chatter = 1
+    line.send("session.update", session=SESSION)
+    odd: list[bytes] = []
+    while len(odd) < 11:
+        line.send("input_audio_buffer.clear")
+        line.socket.recv()
+        odd.append(line.socket.recv_data()[1])
+    assert b"not json {" in odd and b"\x00\xff\x00" in odd
+    line.session.inject("anything")
+    line.session.inject(b"\x00")
+    line.session.inject({"type": "made.up"})
+
+
+# ---------------------------------------------------------------- HTTP: what all endpoints share
+
+
+def fetch(simulator: OpenAISimulator, path: str, body: object = None, **headers: str) -> Json:
+    data = None if body is None else json.dumps(body).encode()
+    given = {"Authorization": "Bearer sk-test", "Content-Type": "application/json", **headers}
+    request = urllib.request.Request(simulator.base_url + path, data, given)
+    try:
+        with urllib.request.urlopen(request, timeout=5) as response:
+            return {"status": response.status, **json.load(response)}
+    except urllib.error.HTTPError as error:
+        return {"status": error.code, **json.load(error)}
+
+
+def test_errors_have_openais_shape(simulator: OpenAISimulator) -> None:
+    wrong = fetch(simulator, "/models", Authorization="Bearer sk-wrong")
+    assert (wrong["status"], wrong["error"]["code"]) == (401, "invalid_api_key")
+    nowhere = fetch(simulator, "/chat/completions", {})
+    assert nowhere["status"] == 404
+    assert set(nowhere["error"]) == {"message", "type", "param", "code"}
+    assert fetch(simulator, "/models")["data"]
+    assert [request.status for request in simulator.requests] == [401, 404, 200]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/conversations", {"name": "x"}, "name"),
+        ("/conversations", {"metadata": {"k": 1}}, "metadata.k"),
+        ("/conversations", {"items": [{"role": "user", "content": "x"}] * 21}, "items"),
+        ("/responses", {"input": "x"}, "model"),
+        ("/responses", {"model": "gpt-6-luna"}, "input"),
+        ("/responses", {"model": "gpt-3.5-turbo", "input": "x"}, "model"),
+        ("/responses", {**WORKFLOW, "input": "x", "thread": "t"}, "thread"),
+        ("/responses", {**WORKFLOW, "input": "x", "stream": "yes"}, "stream"),
+        ("/responses", {**WORKFLOW, "input": [{"role": "user", "text": "x"}]}, "input[0].text"),
+        (
+            "/responses",
+            {**WORKFLOW, "input": [{"role": "user", "content": [{"type": "text", "text": "x"}]}]},
+            "input[0].content[0].type",
+        ),
+        ("/responses", {**WORKFLOW, "input": "x", "tools": [{"type": "magic"}]}, "tools[0].type"),
+        ("/responses", {**WORKFLOW, "input": "x", "max_output_tokens": 5}, "max_output_tokens"),
+    ],
+)
+def test_a_wrong_field_is_a_400_that_names_it(
+    simulator: OpenAISimulator, path: str, body: Json, param: str
+) -> None:
+    answer = fetch(simulator, path, body)
+    assert (answer["status"], answer["error"]["param"]) == (400, param)
+    assert len(simulator.refusals) == 1
+
+
+def test_creations_can_be_slow_and_fail(simulator: OpenAISimulator, sdk: openai.OpenAI) -> None:
+    simulator.brain.fail_create = [500, 429]
+    with pytest.raises(openai.InternalServerError):
+        sdk.conversations.create()
+    with pytest.raises(openai.RateLimitError):
+        sdk.beta.threads.create()
+    simulator.brain.create_delay = 0.1
+    begun = time.monotonic()
+    sdk.conversations.create()
+    assert time.monotonic() - begun >= 0.1
+    assert not simulator.refusals
+
+
+# ---------------------------------------------------------------- Conversations and Responses
+
+
+def ask(sdk: openai.OpenAI, conversation: str, text: str) -> list[Any]:
+    """Stream a reply to its end, checking every event; return the events."""
+    with sdk.responses.create(
+        **WORKFLOW,
+        conversation=conversation,
+        input=[{"role": "user", "content": text}],
+        stream=True,
+    ) as stream:
+        events = list(stream)
+    for number, event in enumerate(events):
+        assert event.sequence_number == number
+        assert type(event) is RESPONSE_CLASSES[event.type]
+        assert_no_extras(event, event.type)
+    return events
+
+
+def text_of(events: list[Any]) -> str:
+    return "".join(event.delta for event in events if event.type == "response.output_text.delta")
+
+
+def test_a_reply_streams_in_order_and_is_stored(
+    simulator: OpenAISimulator, sdk: openai.OpenAI
+) -> None:
+    conversation = sdk.conversations.create(metadata={"call": "CA1"})
+    events = ask(sdk, conversation.id, "Is Tuesday free?")
+    assert text_of(events) == "You said: Is Tuesday free?."
+    kinds = [event.type for event in events if event.type != "response.output_text.delta"]
+    assert kinds == [
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.completed",
+    ]
+    stored = simulator.conversations[conversation.id]
+    assert stored.texts == [
+        ("user", "Is Tuesday free?"),
+        ("assistant", "You said: Is Tuesday free?."),
+    ]
+    items = sdk.conversations.items.list(conversation.id, order="asc", limit=1)
+    assert [item.type for item in items] == ["message", "message"]
+    assert sdk.conversations.retrieve(conversation.id).metadata == {"call": "CA1"}
+    assert simulator.brain.messages == [(conversation.id, "Is Tuesday free?")]
+    assert simulator.brain.turns[0].outcome == "completed"
+    plain = sdk.responses.create(**WORKFLOW, conversation=conversation.id, input="And Monday?")
+    assert plain.output_text == "You said: And Monday?."
+    assert not simulator.refusals
+
+
+def test_the_brain_knows_the_conversation_so_far(
+    simulator: OpenAISimulator, sdk: openai.OpenAI
+) -> None:
+    simulator.brain.reply = lambda text, history: Reply(f"{len(history)} before {text}")
+    conversation = sdk.conversations.create(items=[{"role": "developer", "content": "Hi"}]).id
+    assert text_of(ask(sdk, conversation, "this")) == "1 before this"
+    assert text_of(ask(sdk, conversation, "that")) == "3 before that"
+
+
+def test_conversations_are_updated_and_deleted(
+    simulator: OpenAISimulator, sdk: openai.OpenAI
+) -> None:
+    conversation = sdk.conversations.create().id
+    sdk.conversations.update(conversation, metadata={"a": "b"})
+    sdk.conversations.items.create(conversation, items=[{"role": "user", "content": "Hi"}])
+    assert simulator.conversations[conversation].texts == [("user", "Hi")]
+    sdk.conversations.delete(conversation)
+    with pytest.raises(openai.NotFoundError):
+        sdk.responses.create(**WORKFLOW, conversation=conversation, input="x")
+
+
+def test_two_replies_at_once_on_one_conversation_are_refused(
+    simulator: OpenAISimulator, sdk: openai.OpenAI
+) -> None:
+    simulator.brain.reply = lambda text, _: Reply("Slowly.", first_delay=0.5)
+    conversation = sdk.conversations.create().id
+    first = sdk.responses.create(**WORKFLOW, conversation=conversation, input="1", stream=True)
+    with pytest.raises(openai.BadRequestError) as refusal:
+        sdk.responses.create(**WORKFLOW, conversation=conversation, input="2", stream=True)
+    assert refusal.value.code == "conversation_locked"
+    assert text_of(list(first)) == "Slowly."
+    assert "conversation_locked" in simulator.refusals[0]
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_an_abandoned_stream_keeps_the_conversation_locked_until_its_reply_would_be_complete(
+    simulator: OpenAISimulator, sdk: openai.OpenAI, stored: bool
+) -> None:
+    simulator.brain.store_aborted = stored
+    simulator.brain.reply = lambda text, _: Reply("Half heard.", chunk_delay=0.1)
+    conversation = sdk.conversations.create().id
+    with sdk.responses.create(
+        **WORKFLOW, conversation=conversation, input="Hello", stream=True
+    ) as stream:
+        for event in stream:
+            if event.type == "response.output_text.delta":
+                break
+    with pytest.raises(openai.BadRequestError):
+        sdk.responses.create(**WORKFLOW, conversation=conversation, input="2", stream=True)
+    simulator.wait_for(lambda s: s.brain.turns[0].ended)
+    assert simulator.brain.turns[0].aborted
+    expected = [("user", "Hello"), ("assistant", "Half heard.")] if stored else []
+    assert simulator.conversations[conversation].texts == expected
+
+
+def test_reasoning_and_commentary_come_before_the_answer(
+    simulator: OpenAISimulator, sdk: openai.OpenAI
+) -> None:
+    simulator.brain.reply = lambda *_: Reply("Yes.", commentary="Let me see.", reasoning=True)
+    events = ask(sdk, sdk.conversations.create().id, "Hello")
+    output = events[-1].response.output
+    assert [item.type for item in output] == ["reasoning", "message", "message"]
+    assert [item.phase for item in output[1:]] == ["commentary", "final_answer"]
+
+
+def test_a_function_call_blocks_the_conversation_until_its_output_is_there(
+    simulator: OpenAISimulator, sdk: openai.OpenAI
+) -> None:
+    simulator.brain.reply = lambda text, _: Reply(tool_call="look_up" if text == "Order?" else None)
+    conversation = sdk.conversations.create().id
+    events = ask(sdk, conversation, "Order?")
+    (call,) = events[-1].response.output
+    assert (call.type, call.name, text_of(events)) == ("function_call", "look_up", "")
+    with pytest.raises(openai.BadRequestError, match="No tool output found for function call"):
+        ask(sdk, conversation, "Hello?")
+    output: Any = {"type": "function_call_output", "call_id": call.call_id, "output": "{}"}
+    sdk.responses.create(**WORKFLOW, conversation=conversation, input=[output])
+
+
+@pytest.mark.parametrize(
+    ("status", "last"),
+    [
+        ("failed", "response.failed"),
+        ("incomplete", "response.incomplete"),
+        ("error", "error"),
+    ],
+)
+def test_replies_end_badly_as_told(
+    simulator: OpenAISimulator, sdk: openai.OpenAI, status: str, last: str
+) -> None:
+    simulator.brain.fail_next(1, status, break_after=2)
+    conversation = sdk.conversations.create().id
+    events = ask(sdk, conversation, "Hello")
+    assert (events[-1].type, text_of(events)) == (last, "You ")
+    assert text_of(ask(sdk, conversation, "Again")) == "You said: Again."
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        ("http_401", openai.AuthenticationError),
+        ("http_404", openai.NotFoundError),
+        ("http_429", openai.RateLimitError),
+        ("http_500", openai.InternalServerError),
+    ],
+)
+def test_requests_fail_as_told_and_nothing_is_stored(
+    simulator: OpenAISimulator, sdk: openai.OpenAI, status: str, error: type[openai.APIStatusError]
+) -> None:
+    simulator.brain.fail_next(1, status, retry_after=0.5)
+    conversation = sdk.conversations.create().id
+    with pytest.raises(error) as refusal:
+        ask(sdk, conversation, "Hello")
+    assert refusal.value.response.headers["retry-after"] == "0.5"
+    assert not simulator.conversations[conversation].items
+    assert not simulator.brain.messages and not simulator.refusals
+
+
+def test_streams_break_and_hang_as_told(simulator: OpenAISimulator, sdk: openai.OpenAI) -> None:
+    conversation = sdk.conversations.create().id
+    simulator.brain.fail_next(1, "break", break_after=3)
+    with pytest.raises(openai.APIConnectionError):
+        ask(sdk, conversation, "Hello")
+    simulator.brain.fail_next(1, "hang", break_after=1)
+    with pytest.raises(openai.APIConnectionError):
+        sdk.with_options(timeout=0.2).responses.create(
+            **WORKFLOW, conversation=conversation, input="Hello"
+        )
+    simulator.brain.fail_next(1, "http_hang")
+    with pytest.raises(openai.APITimeoutError):
+        ask(sdk.with_options(timeout=0.2), conversation, "Hello")
+    simulator.wait_for(lambda s: not s.conversations[conversation].locked)
+    assert text_of(ask(sdk, conversation, "Again")) == "You said: Again."
+
+
+# ---------------------------------------------------------------- Assistants
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:The Assistants API:DeprecationWarning")
+
+
+@pytest.fixture
+def thread(sdk: openai.OpenAI) -> str:
+    return sdk.beta.threads.create(metadata={"call": "CA1"}).id
+
+
+def run(sdk: openai.OpenAI, thread: str, text: str) -> list[Any]:
+    """Post a message and stream a run to its end, checking every event; return the events."""
+    sdk.beta.threads.messages.create(thread, role="user", content=text)
+    with sdk.beta.threads.runs.create(
+        thread_id=thread, assistant_id="asst_test", stream=True
+    ) as stream:
+        events = list(stream)
+    for event in events:
+        assert type(event) is ASSISTANT_CLASSES[event.event]
+        assert_no_extras(event, event.event)
+    return events
+
+
+def test_a_run_streams_through_the_sdk(
+    simulator: OpenAISimulator, sdk: openai.OpenAI, thread: str
+) -> None:
+    sdk.beta.threads.messages.create(thread, role="user", content="Is Tuesday free?")
+    with sdk.beta.threads.runs.stream(thread_id=thread, assistant_id="asst_test") as stream:
+        assert "".join(stream.text_deltas) == "You said: Is Tuesday free?."
+    assert simulator.threads[thread].texts == [
+        ("user", "Is Tuesday free?"),
+        ("assistant", "You said: Is Tuesday free?."),
+    ]
+    events = run(sdk, thread, "And Monday?")
+    kinds = [event.event for event in events if event.event != "thread.message.delta"]
+    assert kinds == [
+        "thread.run.created",
+        "thread.run.queued",
+        "thread.run.in_progress",
+        "thread.run.step.created",
+        "thread.run.step.in_progress",
+        "thread.message.created",
+        "thread.message.in_progress",
+        "thread.message.completed",
+        "thread.run.step.completed",
+        "thread.run.completed",
+    ]
+    listed = sdk.beta.threads.runs.list(thread, limit=1, order="desc").data
+    assert [r.status for r in listed] == ["completed"]
+    assert len(sdk.beta.threads.messages.list(thread).data) == 4
+    assert simulator.brain.messages == [(thread, "Is Tuesday free?"), (thread, "And Monday?")]
+    assert not simulator.refusals
+
+
+def test_the_event_stream_ends_with_done(simulator: OpenAISimulator, thread: str) -> None:
+    head = {"Authorization": "Bearer sk-test", "OpenAI-Beta": "assistants=v2"}
+    for path, body in (
+        ("messages", {"role": "user", "content": "Hello"}),
+        ("runs", {"assistant_id": "asst_test", "stream": True}),
+    ):
+        url = f"{simulator.base_url}/threads/{thread}/{path}"
+        request = urllib.request.Request(url, json.dumps(body).encode(), head)
+        with urllib.request.urlopen(request, timeout=5) as response:
+            raw = response.read().decode()
+    assert raw.startswith("event: thread.run.created\ndata: {")
+    assert raw.endswith("event: done\ndata: [DONE]\n\n")
+
+
+def test_citations_come_with_their_marks(
+    simulator: OpenAISimulator, sdk: openai.OpenAI, thread: str
+) -> None:
+    simulator.brain.reply = lambda *_: "We open at nine【4:0†hours】."
+    run(sdk, thread, "When?")
+    (message,) = [m for m in simulator.threads[thread].messages if m["role"] == "assistant"]
+    (annotation,) = message["content"][0]["text"]["annotations"]
+    assert annotation["text"] == "【4:0†hours】"
+
+
+def test_the_assistants_api_wants_its_header_and_known_ids(
+    simulator: OpenAISimulator, sdk: openai.OpenAI, thread: str
+) -> None:
+    assert fetch(simulator, "/threads", {})["error"]["code"] == "invalid_beta"
+    with pytest.raises(openai.NotFoundError, match="No assistant found"):
+        sdk.beta.threads.runs.create(thread_id=thread, assistant_id="asst_other")
+    with pytest.raises(openai.BadRequestError, match="Expected an ID that begins with 'asst'"):
+        sdk.beta.threads.runs.create(thread_id=thread, assistant_id="wf_1")
+    with pytest.raises(openai.NotFoundError):
+        sdk.beta.threads.messages.create("thread_other", role="user", content="Hi")
+    simulator.assistants_gone = True
+    with pytest.raises(openai.NotFoundError):
+        sdk.beta.threads.create()
+
+
+def test_an_active_run_blocks_its_thread_until_it_is_cancelled(
+    simulator: OpenAISimulator, sdk: openai.OpenAI, thread: str
+) -> None:
+    simulator.brain.fail_next(1, "hang", break_after=2)
+    sdk.beta.threads.messages.create(thread, role="user", content="Hello")
+    with sdk.beta.threads.runs.stream(thread_id=thread, assistant_id="asst_test") as stream:
+        assert next(iter(stream.text_deltas)) == "You"
+    with pytest.raises(openai.BadRequestError, match=r"while a run run_.* is active"):
+        sdk.beta.threads.messages.create(thread, role="user", content="Hello?")
+    with pytest.raises(openai.BadRequestError, match="already has an active run"):
+        sdk.beta.threads.runs.create(thread_id=thread, assistant_id="asst_test")
+    (active,) = sdk.beta.threads.runs.list(thread).data
+    assert active.status == "in_progress"
+    assert sdk.beta.threads.runs.cancel(active.id, thread_id=thread).status == "cancelling"
+    simulator.wait_for(lambda s: s.threads[thread].runs[0].over)
+    assert sdk.beta.threads.runs.retrieve(active.id, thread_id=thread).status == "cancelled"
+    with pytest.raises(openai.BadRequestError, match="Cannot cancel run"):
+        sdk.beta.threads.runs.cancel(active.id, thread_id=thread)
+    assert len(run(sdk, thread, "Hello again")) > 10
+
+
+def test_a_run_goes_on_when_its_reader_has_left(
+    simulator: OpenAISimulator, sdk: openai.OpenAI, thread: str
+) -> None:
+    simulator.brain.reply = lambda *_: Reply("Nobody reads this.", chunk_delay=0.03)
+    sdk.beta.threads.messages.create(thread, role="user", content="Hello")
+    with sdk.beta.threads.runs.stream(thread_id=thread, assistant_id="asst_test") as stream:
+        next(iter(stream.text_deltas))
+    assert simulator.threads[thread].active_run
+    simulator.wait_for(lambda s: not s.threads[thread].active_run)
+    assert simulator.threads[thread].texts[-1] == ("assistant", "Nobody reads this.")
+
+
+def test_a_run_that_demands_tool_outputs_stays_active(
+    simulator: OpenAISimulator, sdk: openai.OpenAI, thread: str
+) -> None:
+    simulator.brain.fail_next(1, "requires_action")
+    events = run(sdk, thread, "Where is my order?")
+    last = events[-1]
+    assert last.event == "thread.run.requires_action"
+    assert last.data.required_action.submit_tool_outputs.tool_calls[0].function.name
+    with pytest.raises(openai.BadRequestError, match="is active"):
+        sdk.beta.threads.messages.create(thread, role="user", content="Hello?")
+    sdk.beta.threads.runs.cancel(last.data.id, thread_id=thread)
+    simulator.wait_for(lambda s: not s.threads[thread].active_run)
+
+
+@pytest.mark.parametrize("status", ["failed", "expired", "incomplete"])
+def test_runs_end_badly_as_told(
+    simulator: OpenAISimulator, sdk: openai.OpenAI, thread: str, status: str
+) -> None:
+    simulator.brain.fail_next(1, status, break_after=2)
+    assert run(sdk, thread, "Hello")[-1].event == f"thread.run.{status}"
+    assert run(sdk, thread, "Again")[-1].event == "thread.run.completed"
+
+
+def test_a_run_survives_its_broken_stream(
+    simulator: OpenAISimulator, sdk: openai.OpenAI, thread: str
+) -> None:
+    simulator.brain.fail_next(1, "break", break_after=2)
+    with pytest.raises(openai.APIConnectionError):
+        run(sdk, thread, "Hello")
+    simulator.wait_for(lambda s: not s.threads[thread].active_run)
+    assert simulator.threads[thread].texts[-1] == ("assistant", "You said: Hello.")
+
+
+# ---------------------------------------------------------------- as a process, and under load
+
+
+def test_it_runs_as_a_process_of_its_own() -> None:
+    command = [sys.executable, "-m", "tests.simulator", "openai", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        base_url = process.stdout.readline().strip()
+        with openai.OpenAI(base_url=base_url, api_key="sk-test") as client:
+            assert client.conversations.create().id.startswith("conv_")
+        process.terminate()
+        assert process.wait(5) == 0
+
+
+def test_waiting_in_vain_says_what_happened_instead(line: Line) -> None:
+    line.configure()
+    with pytest.raises(AssertionError, match=r"session\.updated"):
+        line.simulator.wait_for(lambda s: s.brain.turns, timeout=0.05)
+
+
+def test_nothing_is_left_when_it_stops() -> None:
+    before = threading.active_count()
+    with OpenAISimulator(ears=VOICE, mouth=VOICE) as simulator:
+        line = Line(simulator)
+        line.configure()
+        line.speak("Interrupted by the end of the world")
+        line.until("response.created")
+        port = simulator.port
+    assert threading.active_count() == before
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=1)
