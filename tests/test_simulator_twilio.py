@@ -233,6 +233,7 @@ def test_the_stream_speaks_twilios_protocol(network: PhoneNetwork, app: App) -> 
     assert app.messages[-1]["stop"] == {"accountSid": network.account_sid, "callSid": call.sid}
     call.wait_ended()
     assert (call.status, call.end_reason) == ("completed", "caller hung up")
+    assert app.sockets[0].close_code == 1000
     assert network.refusals == []
 
 

@@ -172,6 +172,7 @@ class MediaStream:
         self._ws: Socket | None = None
         self._outbox: asyncio.Queue[_Outgoing | None] = asyncio.Queue()
         self._writer: asyncio.Task[None] | None = None
+        self._reader: asyncio.Task[None] | None = None
         self._may_send = asyncio.Event()
         self._may_read = asyncio.Event()
         self._may_read.set()
@@ -209,11 +210,11 @@ class MediaStream:
         self.open = True
         self.call.note("stream_connected", sid=self.sid, url=self.url)
         self._writer = asyncio.create_task(self._write(self._ws))
+        self._reader = asyncio.create_task(self._read(self._ws))
         self._open_conversation()
-        try:
-            await self._read(self._ws)
-        finally:
-            self.open = False
+        await asyncio.wait([self._reader])  # never cancels it: aiohttp would then close rudely
+        self.open = False
+        self._reader.result()
 
     async def leave(self) -> None:
         """End the stream from Twilio's side, if it is still there: `stop`, then close."""
@@ -231,6 +232,8 @@ class MediaStream:
         if self._writer:
             self._writer.cancel()
         await self._ws.close()
+        if self._reader:
+            self._reader.cancel()
 
     def tick(self, frame: bytes) -> bytes:
         """Send 20 ms of the caller and return 20 ms or less of what the caller hears."""
