@@ -675,6 +675,15 @@ def test_a_caller_who_hangs_up_during_a_handover_leaves_nothing_open(
     assert len(app.received("stop")) == 1
 
 
+def test_the_caller_notices_when_the_agent_has_finished(network: PhoneNetwork, app: App) -> None:
+    call = connected(network, app)
+    assert call.quiet_for == 0
+    app.play(voice.speak("done") + bytes(160_000))
+    call.wait_until_agent_is_quiet(0.2, timeout=3)
+    assert call.heard() == "done"
+    assert call.stream.buffered_ms > 5000  # silence, but played
+
+
 def test_the_webhook_may_hang_while_the_caller_hangs_up(network: PhoneNetwork, app: App) -> None:
     app.delay = 2
     call = network.call()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import signal
+import threading
 from collections.abc import Callable
 
 from tests.simulator.openai_server import OpenAISimulator
 from tests.simulator.speech import ToneVoice
+from tests.simulator.twilio_network import add_call
 
 
 def add_openai(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
@@ -27,13 +29,14 @@ def run_openai(options: argparse.Namespace) -> None:
     with simulator:
         print(simulator.base_url, flush=True)
         try:
-            signal.pause()
+            threading.Event().wait()
         except KeyboardInterrupt:
             print(*simulator.refusals, sep="\n", flush=True)
 
 
 COMMANDS: dict[str, Callable[[argparse.ArgumentParser], Callable[[argparse.Namespace], None]]] = {
     "openai": add_openai,
+    "call": add_call,
 }
 
 

@@ -79,6 +79,11 @@ def pcm16_to_mulaw(pcm16: bytes) -> bytes:
     return audioop.lin2ulaw(pcm16, 2)
 
 
+def is_audible(mulaw: bytes) -> bool:
+    """Tell sound from silence in G.711 mulaw."""
+    return audioop.rms(mulaw_to_pcm16(mulaw), 2) >= _SILENCE_RMS
+
+
 @dataclass
 class Burst:
     """What was received of one burst: its bytes and the sample at which each began."""

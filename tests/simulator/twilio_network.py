@@ -35,7 +35,13 @@ from yarl import URL
 
 from tests.simulator import twiml
 from tests.simulator.media_stream import FRAME, SILENCE, MediaStream, StreamFaults
-from tests.simulator.speech import ToneReceiver, ToneVoice, mulaw_to_pcm16, pcm16_to_mulaw
+from tests.simulator.speech import (
+    ToneReceiver,
+    ToneVoice,
+    is_audible,
+    mulaw_to_pcm16,
+    pcm16_to_mulaw,
+)
 
 T = TypeVar("T")
 
@@ -141,7 +147,7 @@ class Call:
         self._caller_track = bytearray()
         self._agent_track = bytearray()
         self._playing_since: float | None = None
-        self._last_audio_at = 0.0
+        self._last_audible_at = 0.0
         self._changed = threading.Condition()
         self._over = threading.Event()
         self._ending: _CallOver | None = None
@@ -191,7 +197,7 @@ class Call:
     @property
     def quiet_for(self) -> float:
         """Seconds since the caller last heard the agent; 0 before the first time."""
-        return time.monotonic() - self._last_audio_at if self._last_audio_at else 0.0
+        return time.monotonic() - self._last_audible_at if self._last_audible_at else 0.0
 
     # What came of it
 
@@ -406,7 +412,8 @@ class Call:
         stream = self.streams[-1] if self.streams and self.streams[-1].open else None
         audio = stream.tick(frame) if stream else b""
         if audio:
-            self._last_audio_at = time.monotonic()
+            if is_audible(audio):
+                self._last_audible_at = time.monotonic()
             self._playing_since = self._playing_since or self.now()
         else:
             self._stop_playing()
@@ -897,6 +904,9 @@ def add_call(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], 
     parser.add_argument(
         "--quiet", type=float, default=2.0, help="seconds that end the agent's turn"
     )
+    parser.add_argument(
+        "--patience", type=float, default=15.0, help="seconds to wait for an answer"
+    )
     parser.add_argument("--record", help="WAV file to write: caller left, agent right")
     return run_call
 
@@ -916,12 +926,11 @@ def run_call(options: argparse.Namespace) -> None:
         printer = threading.Thread(target=_print_timeline, args=(call,), daemon=True)
         printer.start()
         try:
-            for sentence in [*options.say, ""]:
-                _wait_for_the_agent(call, options.quiet)
-                if call.ended:
-                    break
+            _wait_for_the_agent(call, options.quiet, options.patience)
+            for sentence in options.say:
                 call.say(sentence)
                 call.wait_until_silent(timeout=60)
+                _wait_for_the_agent(call, options.quiet, options.patience)
         finally:
             call.hang_up()
             call.wait_ended()
@@ -932,15 +941,16 @@ def run_call(options: argparse.Namespace) -> None:
             Path(options.record).write_bytes(call.recording())
 
 
-def _wait_for_the_agent(call: Call, seconds: float) -> None:
-    spoken = call.now() if call.quiet_for else 0.0
-    call.wait_until(
-        lambda _: (
-            call.ended or (call.quiet_for >= seconds and call.now() - call.quiet_for >= spoken)
-        ),
-        60,
-        "answer from the agent",
-    )
+def _wait_for_the_agent(call: Call, seconds: float, patience: float) -> None:
+    """Wait until the agent has spoken since now and finished, or never began."""
+    since = call.now() if call.quiet_for else 0.0
+
+    def done(_: Call) -> bool:
+        has_spoken = bool(call.quiet_for) and call.now() - call.quiet_for >= since
+        finished = call.quiet_for >= seconds if has_spoken else call.now() > since + patience
+        return call.ended or finished
+
+    call.wait_until(done, 600, "end of the agent's words")
 
 
 def _print_timeline(call: Call) -> None:
