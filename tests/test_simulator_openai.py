@@ -12,6 +12,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, get_args
 
 import openai
@@ -22,9 +23,7 @@ from openai.types.beta import AssistantStreamEvent
 from openai.types.realtime import RealtimeServerEvent
 from openai.types.responses import ResponseStreamEvent
 
-from tests.simulator.openai_brain import Reply
-from tests.simulator.openai_server import OpenAISimulator
-from tests.simulator.openai_voice import ResponseFailure
+from tests.simulator.openai_server import OpenAISimulator, Reply, ResponseFailure
 from tests.simulator.speech import ToneVoice, mulaw_to_pcm16, pcm16_to_mulaw
 
 Json = dict[str, Any]
@@ -339,6 +338,7 @@ def test_the_voice_is_fixed_once_something_was_said(line: Line) -> None:
     ("frame", "code"),
     [
         ("not json", "invalid_json"),
+        pytest.param("[" * 100_000, "invalid_json", id="deep"),
         ("[]", "invalid_event"),
         ("{}", "missing_required_parameter"),
         ('{"type": "response.dance"}', "invalid_value"),
@@ -680,6 +680,7 @@ def test_a_session_expires(simulator: OpenAISimulator) -> None:
 
 def test_connections_are_closed_reset_and_stalled(simulator: OpenAISimulator) -> None:
     closed, reset, stalled = Line(simulator), Line(simulator), Line(simulator)
+    simulator.wait_for(lambda s: len(s.sessions) == 3)
     first, second, third = simulator.sessions
     first.close(1011, "server_error")
     assert closed.closed() == 1011
@@ -690,9 +691,10 @@ def test_connections_are_closed_reset_and_stalled(simulator: OpenAISimulator) ->
     stalled.next()
     third.stall()
     stalled.send("session.update", session=SESSION)
+    stalled.socket.ping()
     stalled.socket.settimeout(0.2)
     with pytest.raises(websocket.WebSocketTimeoutException):
-        stalled.next()
+        stalled.socket.recv_data_frame(control_frame=True)
     third.stall(False)
     stalled.socket.settimeout(5)
     stalled.until("session.updated")
@@ -718,6 +720,7 @@ def test_odd_frames_come_in_between(line: Line) -> None:
         odd.append(line.socket.recv_data()[1])
     assert b"not json {" in odd and b"\x00\xff\x00" in odd
     line.session.inject("anything")
+    line.socket.send_binary(b"\x00")
     line.session.inject(b"\x00")
     line.session.inject({"type": "made.up"})
 
@@ -1143,7 +1146,8 @@ def test_a_run_survives_its_broken_stream(
 
 def test_it_runs_as_a_process_of_its_own() -> None:
     command = [sys.executable, "-m", "tests.simulator", "openai", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    root = Path(__file__).parent.parent
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
         assert process.stdout is not None
         base_url = process.stdout.readline().strip()
         with openai.OpenAI(base_url=base_url, api_key="sk-test") as client:

@@ -298,13 +298,14 @@ class Run:
 
     async def _demand(self, name: str) -> None:
         """Ask for a function's output, and wait for it in vain."""
-        tool_call = {
-            "id": new_id("call"),
-            "type": "function",
-            "function": {"name": name, "arguments": "{}"},
-        }
-        done = {**tool_call, "function": {**tool_call["function"], "output": None}}  # type: ignore[dict-item]
-        self._open_step("tool_calls", {"tool_calls": [done]})
+        function = {"name": name, "arguments": "{}"}
+        tool_call = {"id": new_id("call"), "type": "function", "function": function}
+        shown = {**tool_call, "function": {**function, "output": None}}
+        step = self._open_step("tool_calls", {"tool_calls": []})
+        delta = {"step_details": {"type": "tool_calls", "tool_calls": [{"index": 0, **shown}]}}
+        update = {"id": step["id"], "object": "thread.run.step.delta", "delta": delta}
+        self.stream.send("thread.run.step.delta", update)
+        step["step_details"]["tool_calls"].append(shown)
         self._required_action = {
             "type": "submit_tool_outputs",
             "submit_tool_outputs": {"tool_calls": [tool_call]},
@@ -313,8 +314,8 @@ class Run:
         self._finish_stream()
         await self._pause(self._simulator.brain.action_seconds)
 
-    def _open_step(self, kind: str, details: Json) -> None:
-        self._step = {
+    def _open_step(self, kind: str, details: Json) -> Json:
+        step = self._step = {
             "id": new_id("step"),
             "object": "thread.run.step",
             "created_at": int(time.time()),
@@ -332,8 +333,9 @@ class Run:
             "step_details": {"type": kind, **details},
             "usage": None,
         }
-        self.stream.send("thread.run.step.created", self._step)
-        self.stream.send("thread.run.step.in_progress", self._step)
+        self.stream.send("thread.run.step.created", step)
+        self.stream.send("thread.run.step.in_progress", step)
+        return step
 
     def _close_step(self, run_status: str) -> None:
         """End the message and the step in the way the run ends."""

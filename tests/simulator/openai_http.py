@@ -31,16 +31,17 @@ QUERY_FIELDS = {"order", "limit", "after", "before", "include", "include[]", "ru
 
 @dataclass
 class Request:
-    """One HTTP request as it arrived, and the status it was answered with (0 until then)."""
+    """One HTTP request (WebSocket handshakes included) as it arrived, and how it was answered."""
 
     method: str
     path: str
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     body: Any
     peer: tuple[str, int]
     """Address of the client's end: the same for requests that shared a connection."""
     at: float = field(default_factory=time.monotonic)
     status: int = 0
+    """What it was answered with; 0 until then."""
 
 
 class Call:
@@ -124,9 +125,11 @@ class EventStream:
                 reset_connection(http.transport)
             else:
                 await response.write_eof()
-        except (asyncio.CancelledError, ConnectionError):
+        except asyncio.CancelledError:
             self.abandoned.set()
             raise
+        except ConnectionError:  # the client left while an event was on its way
+            self.abandoned.set()
         return response
 
 

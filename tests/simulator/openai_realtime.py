@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 IMPROVISED = "(improvised)"
 MAX_APPEND_BYTES = 15 * 1024 * 1024
+MAX_FRAME_BYTES = 32 * 1024 * 1024
 MIN_COMMIT_MS = 100
 
 # What a client must survive: events of tomorrow, and frames that are no events at all.
@@ -126,7 +127,7 @@ class RealtimeSession:
         self.config: Json = _default_session(model)
         self.listener = Listener(RATES["audio/pcm"])
         self._socket = web.WebSocketResponse(
-            max_msg_size=32 * 1024 * 1024, compress=False, timeout=2.0
+            max_msg_size=MAX_FRAME_BYTES, compress=False, timeout=2.0, autoping=False
         )
         self.transport: asyncio.Transport | None = None
         self._outbox: asyncio.Queue[_Frame | _Close] = asyncio.Queue()
@@ -252,13 +253,15 @@ class RealtimeSession:
     async def _read(self) -> None:
         """Take events until the client closes or the connection is lost."""
         while True:
-            await self._flowing.wait()
             message = await self._socket.receive()
+            await self._flowing.wait()
             if message.type is WSMsgType.TEXT:
                 self._take(message.data)
             elif message.type is WSMsgType.BINARY:
                 self._error(Refusal("Binary frames are not supported.", code="invalid_event"), None)
-            else:
+            elif message.type is WSMsgType.PING:
+                await self._socket.pong(message.data)
+            elif message.type is not WSMsgType.PONG:
                 return
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -284,7 +287,7 @@ class RealtimeSession:
         now = time.monotonic()
         try:
             event = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return self._error(
                 Refusal("Could not parse the event as JSON.", code="invalid_json"), None
             )

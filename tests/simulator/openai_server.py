@@ -19,6 +19,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -26,17 +27,31 @@ from aiohttp import web
 
 from tests.simulator import openai_rules as rules
 from tests.simulator.openai_assistants import Assistants, Thread
-from tests.simulator.openai_brain import HTTP_FAILURES, Brain
+from tests.simulator.openai_brain import HTTP_FAILURES, Brain, Reply
 from tests.simulator.openai_http import Call, Conversation, Conversations, Request, Responses
 from tests.simulator.openai_realtime import RealtimeBehaviour, RealtimeSession
 from tests.simulator.openai_rules import Blameless, Refusal
+from tests.simulator.openai_voice import ResponseFailure
 from tests.simulator.openai_wire import new_id, reset_connection
 from tests.simulator.speech import Ears, Mouth
+
+__all__ = [
+    "Brain",
+    "OpenAISimulator",
+    "RealtimeBehaviour",
+    "RealtimeSession",
+    "Reply",
+    "ResponseFailure",
+]
 
 T = TypeVar("T")
 Handler = Callable[[Call], Awaitable[dict[str, Any] | web.StreamResponse]]
 
+KEEP_ALIVE_SECONDS = 600.0
 SERVED_MODELS = ("gpt-6-luna", "gpt-6-sol", "gpt-6-astra", *sorted(rules.REALTIME_MODELS))
+
+
+_ENTRY: ContextVar[Request] = ContextVar("entry")
 
 
 class OpenAISimulator:
@@ -66,6 +81,7 @@ class OpenAISimulator:
         self.threads: dict[str, Thread] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = threading.Condition()
+        self._changes = 0
         self._loop = asyncio.new_event_loop()
         self._thread: threading.Thread | None = None
         self._runner: web.AppRunner | None = None
@@ -110,6 +126,7 @@ class OpenAISimulator:
 
     async def _listen(self) -> None:
         app = web.Application(middlewares=[self._front_door], client_max_size=8 * 1024 * 1024)
+        app.on_response_prepare.append(_note_status)
         conversations = Conversations(self)
         app.add_routes(
             [
@@ -121,7 +138,11 @@ class OpenAISimulator:
             ]
         )
         self._runner = web.AppRunner(
-            app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1
+            app,
+            handler_cancellation=True,
+            access_log=None,
+            shutdown_timeout=0.1,
+            keepalive_timeout=KEEP_ALIVE_SECONDS,
         )
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self.port, backlog=1024).start()
@@ -142,13 +163,16 @@ class OpenAISimulator:
     def wait_for(self, predicate: Callable[[OpenAISimulator], T], timeout: float = 10.0) -> T:
         """Block until `predicate(self)` is truthy, return its value. Raise AssertionError else."""
         deadline = time.monotonic() + timeout
-        with self._changed:
-            while not (value := predicate(self)):
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise AssertionError(f"Nothing of the kind within {timeout} s.\n{self.dump()}")
-                self._changed.wait(min(left, 0.05))
-        return value
+        while True:
+            before = self._changes
+            if value := predicate(self):
+                return value
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise AssertionError(f"Nothing of the kind within {timeout} s.\n{self.dump()}")
+            with self._changed:
+                if self._changes == before:
+                    self._changed.wait(min(left, 0.05))
 
     def dump(self, events: int = 12) -> str:
         """Describe what happened lately, for a failing test's message."""
@@ -181,7 +205,7 @@ class OpenAISimulator:
                 done.set_result(None)
 
         self._loop.call_soon_threadsafe(act)
-        done.result()
+        done.result(timeout=10)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task that ends with the simulator; if it crashes, `refusals` shows it."""
@@ -210,6 +234,7 @@ class OpenAISimulator:
     def touch(self) -> None:
         """Wake whoever waits for something to happen."""
         with self._changed:
+            self._changes += 1
             self._changed.notify_all()
 
     def route(self, method: str, path: str, handler: Handler) -> web.RouteDef:
@@ -229,12 +254,11 @@ class OpenAISimulator:
     ) -> web.StreamResponse:
         """Log the request, check who asks, and put every error into OpenAI's shape."""
         peer = request.transport.get_extra_info("peername") if request.transport else ("", 0)
-        headers = dict(request.headers)
-        entry = Request(request.method, request.path, headers, None, tuple(peer))
+        entry = Request(request.method, request.path, request.headers, None, tuple(peer))
+        _ENTRY.set(entry)
         self.requests.append(entry)
         self.touch()
         try:
-            entry.status = 200  # what a stream says by the time it is being read
             self._check_key(request)
             entry.body = await _json_body(request)
             if self.assistants_gone and request.path.startswith(("/v1/threads", "/v1/assistants")):
@@ -253,8 +277,6 @@ class OpenAISimulator:
         except Exception as error:  # a bug here must fail the test, not only the request
             self.report_bug(error)
             response = _error_response(Blameless("Simulator failed.", code=None, status=500))
-        entry.status = response.status
-        self.touch()
         return response
 
     def _check_key(self, http: web.Request) -> None:
@@ -285,10 +307,14 @@ class OpenAISimulator:
         return await RealtimeSession(self, http.query.get("model", "")).serve(http)
 
 
+async def _note_status(http: web.Request, response: web.StreamResponse) -> None:
+    _ENTRY.get().status = response.status
+
+
 async def _json_body(http: web.Request) -> Any:
     try:
         return json.loads(await http.read() or b"null")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         message = f"We could not parse the JSON body of your request. ({error})"
         raise Refusal(message, code=None) from error
 
