@@ -660,6 +660,18 @@ def test_text_responses_and_items_of_the_default_conversation(line: Line) -> Non
 # ---------------------------------------------------------------- Realtime: faults
 
 
+def test_audio_need_not_be_remembered(line: Line) -> None:
+    line.simulator.realtime.keep_audio_events = False
+    line.configure()
+    line.hear_words("Hello")
+    line.speak("Hello yourself")
+    line.until("response.done")
+    assert line.session.appends > 50
+    assert not line.session.events("input_audio_buffer.append")
+    assert not line.session.sent_events("response.output_audio.delta")
+    assert line.session.sent_events("response.done")
+
+
 def test_handshakes_are_refused_as_told(simulator: OpenAISimulator) -> None:
     simulator.realtime.refuse_connections = [429, 503]
     for status in (429, 503):

@@ -85,7 +85,7 @@ class RealtimeBehaviour:
     chatter: int = 0
     """After every so many events send an unknown or malformed one; 0 for never."""
     keep_audio_events: bool = True
-    """Whether append events are kept in `received`; switch off for soaks."""
+    """Whether appends are kept in `received` and audio deltas in `sent`; switch off for soaks."""
 
     def take(self, counter: str) -> bool:
         """Count down the named knob; tell whether it applies this time."""
@@ -274,9 +274,11 @@ class RealtimeSession:
         """Send one server event."""
         event = {"type": kind, "event_id": new_id("event"), **fields}
         raw = json.dumps(event)
+        is_audio = kind == "response.output_audio.delta"
         # Sessions and items go on changing after this: what is kept is what went over the wire.
-        kept = event if kind == "response.output_audio.delta" else json.loads(raw)
-        self._outbox.put_nowait(_Frame(raw, kept))
+        kept = event if is_audio else json.loads(raw)
+        keeps = self.behaviour.keep_audio_events or not is_audio
+        self._outbox.put_nowait(_Frame(raw, kept if keeps else None))
         self._events_sent += 1
         if self.behaviour.chatter and self._events_sent % self.behaviour.chatter == 0:
             self._outbox.put_nowait(_Frame(next(self._oddities)))
@@ -436,12 +438,13 @@ class RealtimeSession:
         knobs = self.behaviour
         scripted = knobs.next_transcripts.pop(0) if knobs.next_transcripts else None
         fails, held = knobs.take("fail_transcripts"), knobs.take("hold_transcripts")
+        another_is_out = self._transcribed  # taken now: the other may be out before this is heard
         loop = asyncio.get_running_loop()
         heard = await loop.run_in_executor(None, self.simulator.ears.hear, pcm16, rate)
         words = heard if scripted is None else scripted
         await asyncio.sleep(knobs.transcript_delay)
         if held:
-            await self._transcribed.wait()
+            await another_is_out.wait()
         kind = "conversation.item.input_audio_transcription"
         where = {"item_id": item_id, "content_index": 0}
         if fails:
