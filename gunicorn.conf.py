@@ -1,0 +1,27 @@
+"""How gunicorn serves the app in production: `gunicorn app:app` reads this file by itself."""
+
+import os
+from typing import Any
+
+import utils
+
+
+def _port() -> int:
+    try:
+        return utils.settings().port
+    except ValueError as problems:
+        raise SystemExit(str(problems)) from None
+
+
+bind = f"0.0.0.0:{_port()}"
+worker_class = "gevent"  # hundreds of calls a process; a thread each would be too many
+workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
+worker_connections = 2000
+graceful_timeout = 30  # seconds that a stopping worker lets its calls go on
+
+
+def post_worker_init(worker: Any) -> None:
+    """Print the banner in each worker, once gevent has patched it."""
+    from app import start  # noqa: PLC0415
+
+    start()
