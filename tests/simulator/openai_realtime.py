@@ -660,7 +660,7 @@ def _default_session(model: str) -> Json:
 def _merge_session(current: Json, update: Json) -> Json:
     """Return the session with an update's fields; formats are replaced, the rest is merged."""
     merged = json.loads(json.dumps(current))
-    _merge_into(merged, update)
+    _merge_into(merged, json.loads(json.dumps(update)))  # what was received stays on record
     turns = merged["audio"]["input"]["turn_detection"]
     if turns is not None:
         defaults = TURN_DETECTION[turns["type"]]

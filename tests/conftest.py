@@ -1,0 +1,102 @@
+"""Fixtures: a running service, shared by all tests that want the same one."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness import COLLEAGUE, Service, session_file
+
+MOST_AT_ONCE = 4  # processes of the app that wait for the next test that wants them
+
+both_kinds = pytest.mark.parametrize("workflow", ["workflow.json", "asst_test"], scope="session")
+
+
+class Pool:
+    """Services by mode and settings; those not used for longest are stopped."""
+
+    def __init__(self, folders: pytest.TempPathFactory) -> None:
+        self._services: OrderedDict[tuple[str, ...], Service] = OrderedDict()
+        self._session_files: dict[str, Path] = {}
+        self._folders = folders
+
+    def session_file(self, changes: Mapping[str, Any]) -> Path:
+        """Return a session file like the shipped one, with quicker ears and these changes."""
+        key = repr(sorted(changes.items()))
+        if key not in self._session_files:
+            self._session_files[key] = session_file(self._folders.mktemp("session"), **changes)
+        return self._session_files[key]
+
+    def get(self, mode: str, settings: Mapping[str, str]) -> Service:
+        key = (mode, *(f"{name}={value}" for name, value in sorted(settings.items())))
+        if key in self._services and not self._services[key].process.alive:
+            self._services.pop(key).stop()
+        if key not in self._services:
+            self._services[key] = Service(mode, settings)
+        self._services.move_to_end(key)
+        while len(self._services) > MOST_AT_ONCE:
+            self._services.popitem(last=False)[1].stop()
+        return self._services[key]
+
+    def stop(self) -> None:
+        for service in self._services.values():
+            service.stop()
+
+
+@pytest.fixture(scope="session")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
+    """Keep services from test to test: starting one takes longer than many a call."""
+    pool = Pool(tmp_path_factory)
+    yield pool
+    pool.stop()
+
+
+@pytest.fixture(scope="session", params=["threads", "gevent"])
+def mode(request: pytest.FixtureRequest) -> str:
+    """How the app is served: `python app.py`, or gunicorn with gevent workers."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def workflow() -> str:
+    """The AGENT_WORKFLOW_ID; tests marked `both_kinds` run with each kind."""
+    return "workflow.json"
+
+
+@pytest.fixture
+def service(
+    request: pytest.FixtureRequest, pool: Pool, mode: str, workflow: str
+) -> Iterator[Service]:
+    """The running app.
+
+    `@pytest.mark.settings(NAME="value")` changes its environment, `@pytest.mark.session(...)` its
+    session file (see `harness.session_file`). Timers are off, so that a test sees only what it
+    asked for. When the test is over, `Service.end` checks what holds for every call.
+    """
+    session: dict[str, Any] = {}
+    for mark in request.node.iter_markers("session"):
+        session.update(*mark.args, **mark.kwargs)
+    settings = {
+        "AGENT_WORKFLOW_ID": workflow,
+        "REALTIME_SESSION": str(pool.session_file(session)),
+        "TRANSFER_NUMBER": COLLEAGUE,
+        "FILLER_SECONDS": "0",
+        "IDLE_SECONDS": "0",
+        "GREETING": "Hello!",
+    }
+    for mark in request.node.iter_markers("settings"):
+        settings.update(mark.kwargs)
+    service = pool.get(mode, settings)
+    service.begin()
+    yield service
+    service.end()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marks."""
+    config.addinivalue_line("markers", "settings(**environment): of the service")
+    config.addinivalue_line("markers", "session(changes): of the service's session file")
