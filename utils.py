@@ -1,6 +1,6 @@
-"""Pure functions and the settings: speakable sentences, G.711 audio, the environment, log lines."""
+"""Pure functions and the settings: speakable sentences, G.711 audio, the environment, the log."""
 
-import base64
+import audioop  # in the standard library until 3.12, from audioop-lts since
 import functools
 import itertools
 import json
@@ -8,29 +8,29 @@ import logging
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import audioop  # in the standard library until 3.12, from audioop-lts since
 from dotenv import dotenv_values
 
 HERE = Path(__file__).parent
+log = logging.getLogger("voice_agent")
 
 # --- text -------------------------------------------------------------------------------------
 
-BOUNDARY = re.compile(r"\n+|[.!?…]+(?:[\"'”)\]*_]|【[^】]*】)*\s+|[。\uff01\uff1f]+[」』”]*")
-NOT_AN_END = re.compile(r"(^\s*\d+|\b([A-Z]|[ap]\.m|[ei]\.[eg]|[MD]rs?|Ms|Prof|St|No|vs))\.$")
+SENTENCE_END = re.compile(  # but not of "Dr.", "a.m.", "J." and the like, nor "1." before an item
+    r"(?m)\n+|(?<=[。！？])|(?<=[.!?…])(?<!\b[A-Z]\.)(?<!\b(?:Dr|Mr|Ms|St|No|vs)\.)"
+    r"(?<!\b(?:Mrs|[ap]\.m|e\.g|i\.e)\.)(?<!^\d\.)(?<!^\d\d\.)[\"'”’)\]*_]*\s+"
+)
 CONTROL = re.compile(r"\[\s*(hangup|transfer)\b[^\]]*\]", re.IGNORECASE)
-UNSPEAKABLE = {  # markup, and what takes its place
-    r"【[^】]*】|\ue200[^\ue201]*\ue201|(?<=\w)\s?\[\d+\]": "",  # citation marks
-    r"!?\[([^\]]*)\]\([^)]*\)": r"\1",  # links keep their text
-    r"<?(?:https?://|www\.)[^\s>]*[^\s>.,;:!?)]>?": "",
-    r"^\s*(?:#+|[-+*•>])\s+|[*`]+|~~|\|+|(?<!\w)_+|_+(?!\w)|^\s*[-=]{3,}": "",
-    r"\s+([.,;:!?])|\s*\(\s*\)": r"\1",  # what a removed link leaves behind
-    r"\s+": " ",
-}
+LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+CITATION = re.compile(r"【[^】]*】|\ue200[^\ue201]*\ue201|(?<=\w)\s?\[\d+\]")
+MARKUP = re.compile(
+    r"<?(?:https?://|www\.)[^\s>]*[^\s>.,;:!?)]>?|\(\)"
+    r"|^\s*(?:#+|[-+*•>])\s+|[*`|]+|~~|(?<!\w)_+|_+(?!\w)|^\s*[-=]{3,}"
+)
 
 
 def sentences(chunks: Iterable[str]) -> Iterator[str]:
@@ -41,26 +41,12 @@ def sentences(chunks: Iterable[str]) -> Iterator[str]:
     """
     text = ""
     for chunk in itertools.chain(chunks, "\n"):
-        text, start = text + chunk, 0
-        for boundary in BOUNDARY.finditer(text):
-            piece = text[start : boundary.end()]
-            if "\n" in boundary[0] or not (_is_open(piece) or NOT_AN_END.search(piece.rstrip())):
-                yield from _speakable(piece)
-                start = boundary.end()
-        text = text[start:]
-
-
-def _is_open(piece: str) -> bool:
-    return piece.count("[") > piece.count("]") or piece.count("【") > piece.count("】")
-
-
-def _speakable(piece: str) -> Iterator[str]:
-    plain = CONTROL.sub("", piece)
-    for markup, replacement in UNSPEAKABLE.items():
-        plain = re.sub(markup, replacement, plain)
-    if re.search(r"\w", plain):
-        yield plain.strip()
-    yield from (f"[{marker.lower()}]" for marker in CONTROL.findall(piece))
+        *pieces, text = SENTENCE_END.split(LINK.sub(r"\1", CITATION.sub("", text + chunk)))
+        for piece in pieces:
+            plain = " ".join(MARKUP.sub("", CONTROL.sub("", piece)).split())
+            if re.search(r"\w", plain):
+                yield re.sub(r"\s+(?=[.,;:!?])", "", plain)
+            yield from (f"[{marker.lower()}]" for marker in CONTROL.findall(piece))
 
 
 def heard_part(text: str, fraction: float) -> str:
@@ -98,79 +84,43 @@ def pcm16_to_mulaw(pcm: bytes, rate: int = 8000, state: dict[str, Any] | None = 
     """
     state = {} if state is None else state
     if rate > 8000:
-        past = state.get("past", bytes(4 * len(LOW_PASS) - 4))
-        wide, size = past + audioop.lin2lin(pcm, 2, 4), len(pcm) * 2
-        state["past"] = wide[size:]
-        taps = (audioop.mul(wide[4 * i :][:size], 4, tap) for i, tap in enumerate(LOW_PASS))
+        wide = state.get("past", bytes(4 * len(LOW_PASS) - 4)) + audioop.lin2lin(pcm, 2, 4)
+        state["past"] = wide[2 * len(pcm) :]
+        shifted = (wide[4 * i :][: 2 * len(pcm)] for i in range(len(LOW_PASS)))
+        taps = map(audioop.mul, shifted, itertools.repeat(4), LOW_PASS)
         pcm = audioop.lin2lin(functools.reduce(lambda a, b: audioop.add(a, b, 4), taps), 4, 2)
     pcm, state["down"] = audioop.ratecv(pcm, 2, 1, rate, 8000, state.get("down"))
     return audioop.lin2ulaw(pcm, 2)
 
 
-def transcoder(convert: Callable[..., bytes], session: dict[str, Any]) -> Callable[[str], str]:
-    """Return `convert` for base64 audio, one stream's; for a G.711 session there's nothing to do."""
-    if session["audio"]["input"]["format"]["type"] == "audio/pcmu":
-        return str
-    one_stream = functools.partial(convert, rate=24000, state={})
-    return lambda audio: base64.b64encode(one_stream(base64.b64decode(audio))).decode()
-
-
 # --- settings ---------------------------------------------------------------------------------
+
+PLACEHOLDER = re.compile(r"^your_|//your-|x{8}$")  # in .env.example: to be filled in
+NUMBER = r"\d+(\.\d+)?"
+WORKFLOW = "Expected an ID that begins with 'asst', or a .json file: see FIX_AUDIO_ISSUE.md"
+SHAPES = {  # what a value must match, and how to say it
+    "AGENT_WORKFLOW_ID": (r"asst_.+|.+\.json", WORKFLOW),
+    "WEBHOOK_URL": (r"https://[^/]+|http://127\.0\.0\.1:\d+", "Expected https:// and a host"),
+}
 
 
 def read_json(name: str) -> Any:
-    """Read a JSON file, relative to this one; raise ValueError if that fails."""
+    """Read a JSON file, relative to this one; ValueError tells which and what is wrong with it."""
     try:
         return json.loads((HERE / name).read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{name} can't be read: {error}") from error
 
 
-def _session(name: str) -> Any:
-    session = read_json(name)
-    try:
-        ears, mouth = session["audio"]["input"], session["audio"]["output"]
-        for automatic in ("create_response", "interrupt_response"):
-            if ears["turn_detection"].get(automatic) is not False:
-                raise ValueError(f'turn_detection in {name} must say "{automatic}": false')
-        if not ears["transcription"]["model"] or ears["format"] != mouth["format"]:
-            raise ValueError(f'"format" must be the same for input and output in {name}')
-    except (LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"audio.input or audio.output in {name} lacks {error}") from error
-    return session
-
-
-def _workflow(name: str) -> str:
-    if not name.startswith("asst_") and not name.endswith(".json"):
-        raise ValueError(f"{name} can't be called. {NO_WORKFLOW}")
-    return name if name.startswith("asst_") or read_json(name) else ""
-
-
-def _like(shape: str, example: str) -> Callable[[str], str]:
-    def check(value: str) -> str:
-        if not re.fullmatch(shape, value):
-            raise ValueError(f"{value!r} must look like {example}")
-        return value
-
-    return check
-
-
-NO_WORKFLOW = (
-    "Expected an ID that begins with 'asst', or a .json file such as workflow.json;"
-    " wf_ and pmpt_ end on 2026-11-30: see FIX_AUDIO_ISSUE.md"
-)
-PLACEHOLDER = re.compile(r"^your_|//your-|x{8}$")  # in .env.example: to be filled in
-RULES: dict[str, Callable[[str], Any]] = {  # by the end of a variable's name
-    "WORKFLOW_ID": _workflow,
-    "REALTIME_SESSION": _session,
-    "ACCOUNT_SID": _like(r"AC\w+", "ACxxx, from console.twilio.com"),
-    "NUMBER": _like(r"(\+[1-9]\d{6,14})?", "+15550001111"),
-    "WEBHOOK_URL": _like(r"https://[^/]+|http://127\.0\.0\.1:\d+", "https://voice.example.com"),
-    "URL": _like(r"(https?://.+)?", "https://api.example.com/v1"),
-    "SECONDS": float,
-    "TIMEOUT": float,
-    "PORT": int,
-}
+def _checked(name: str, value: str, default: str) -> Any:
+    numeric = re.fullmatch(NUMBER, default)
+    shape, meaning = (NUMBER, "Expected a number") if numeric else SHAPES.get(name, (".*", ""))
+    if PLACEHOLDER.search(value):
+        raise ValueError("is missing; .env.example says where to find it")
+    if not re.fullmatch(shape, value):
+        raise ValueError(f"is {value!r}. {meaning}")
+    content = read_json(value) if value.endswith(".json") else value
+    return json.loads(value) if numeric else content if name == "REALTIME_SESSION" else value
 
 
 @functools.cache
@@ -181,31 +131,24 @@ def settings() -> Any:
     once, each naming its variable and the fix.
     """
     given = {**dotenv_values(HERE / ".env"), **os.environ}
-    values: dict[str, Any] = {}
-    problems = ["Mend these settings, in the environment or in .env:"]
+    values, problems = {}, ["Mend these settings, in the environment or in .env:"]
     for name, default in dotenv_values(HERE / ".env.example").items():
+        value = (given.get(name) or default or "").strip().rstrip("/")
         try:
-            value = given.get(name) or default or ""
-            if PLACEHOLDER.search(value):
-                raise ValueError("missing; .env.example says where to find it")
-            rule = next((RULES[end] for end in RULES if name.endswith(end)), str)
-            values[name.lower()] = rule(value.strip())
+            values[name.lower()] = _checked(name, value, default or "")
         except ValueError as error:
-            problems.append(f"  {name}: {error}")
-    if values.get("agent_base_url") and not values["agent_api_key"]:
-        problems.append("  AGENT_API_KEY: set it too; OPENAI_API_KEY is not sent to AGENT_BASE_URL")
+            problems.append(f"  {name} {error}")
     if len(problems) > 1:
         raise ValueError("\n".join(problems))
     return SimpleNamespace(**values)
 
 
-# --- logs -------------------------------------------------------------------------------------
+def mask_numbers(record: logging.LogRecord) -> bool:
+    """Leave no more than the last two digits of any phone number in a line of the log."""
+    number = r"(?<![\w.])\+?\d([ ().-]{0,2}\d){6,14}(?!\w)"
+    record.msg = re.sub(number, lambda match: "***" + match[0][-2:], record.getMessage())
+    record.args = ()
+    return True
 
 
-class MaskingFormatter(logging.Formatter):
-    """Keep no more than the last two digits of any phone number, in lines and in tracebacks."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the formatted record, masked."""
-        number = r"(?<![\w.])\+?\d([ ().-]{0,2}\d){6,14}(?!\w)"
-        return re.sub(number, lambda match: "***" + match[0][-2:], super().format(record))
+log.addFilter(mask_numbers)

@@ -1,18 +1,15 @@
 """The workflow: conversations with the business's agent, and its replies as streamed text."""
 
 import functools
-import logging
 from collections.abc import Iterator
 from typing import Any
 
 import httpx2
 import openai
 
-import utils
+from utils import log, read_json
 
-log = logging.getLogger("voice_agent")
 NOTE = "[Phone call from {caller} to {called}.]"
-NO_TOOLS = "it asked for a tool's output, and this service runs no tools"
 
 
 class WorkflowError(Exception):
@@ -24,7 +21,7 @@ class ResponsesWorkflow:
 
     def __init__(self, client: openai.OpenAI, file: str) -> None:
         """Read the parameters: model, instructions, tools and so on."""
-        self.client, self.parameters = client, utils.read_json(file)
+        self.client, self.parameters = client, read_json(file)
 
     def create(self, about: dict[str, str]) -> str:
         """Begin a Conversation about a call and return its ID."""
@@ -32,31 +29,22 @@ class ResponsesWorkflow:
         return self.client.conversations.create(metadata=about, items=[note], timeout=5).id
 
     def reply(self, conversation: str, text: str) -> Iterator[str]:
-        """Send a message and yield the reply's text. Closed early, it is read to its end.
+        """Send a message and yield the reply's text, to be read to its end even if unwanted.
 
-        Breaking it off would leave the conversation locked, and the reply stored or not.
+        Broken off, it would leave the conversation locked, and the reply stored or not.
         """
-        body = {**self.parameters, "conversation": conversation, "stream": True}
-        body["input"] = [{"role": "user", "content": text}]
+        message = {"role": "user", "content": text}
+        body = {**self.parameters, "conversation": conversation, "input": [message], "stream": True}
         # Events as plain dicts: models of them would cost as much as all else in a turn.
         raw: Any = {"cast_to": object, "stream": True, "stream_cls": openai.Stream[Any]}
-        events, event = self.client.post("/responses", body=body, **raw), {"type": "nothing"}
-        calls: list[Any] = []
-        try:
-            for event in events:
-                if event["type"] == "response.output_text.delta":
-                    yield event["delta"]
-                elif event["type"] == "response.output_item.done":
-                    yield "\n"
-                    if call_id := event["item"].get("call_id"):
-                        calls.append({"call_id": call_id, "output": NO_TOOLS})
-        finally:
-            list(events)
-            if calls:  # left unanswered, they would make the next message an error
-                answers: Any = [{"type": "function_call_output", **call} for call in calls]
-                self.client.conversations.items.create(conversation, items=answers)
-        if calls or event["type"] != "response.completed":
-            raise WorkflowError(NO_TOOLS if calls else f"the reply ended with {event}")
+        event: dict[str, Any] = {"type": "nothing"}
+        for event in self.client.post("/responses", body=body, **raw):
+            if event["type"] == "response.output_text.delta":
+                yield event["delta"]
+            elif event["type"] == "response.output_text.done":
+                yield "\n"
+        if event["type"] != "response.completed":
+            raise WorkflowError(f"the reply ended with {event}")
 
 
 class AssistantWorkflow:
@@ -72,17 +60,9 @@ class AssistantWorkflow:
         return self.threads.create(metadata=about, messages=[note], timeout=5).id
 
     def reply(self, thread: str, text: str) -> Iterator[str]:
-        """Send a message and yield the run's text; a run that is still active is ended first."""
-        runs = self.threads.runs
-        send = functools.partial(self.threads.messages.create, thread, role="user", content=text)
-        try:
-            send()
-        except openai.BadRequestError:  # the last reply was interrupted, or its process was lost
-            for run in runs.list(thread, limit=1).data:
-                runs.cancel(run.id, thread_id=thread)
-                runs.poll(run.id, thread_id=thread, poll_interval_ms=200)
-            send()
-        with runs.stream(thread_id=thread, assistant_id=self.assistant_id) as stream:
+        """Send a message and yield the run's text, likewise."""
+        self.threads.messages.create(thread, role="user", content=text)
+        with self.threads.runs.stream(thread_id=thread, assistant_id=self.assistant_id) as stream:
             yield from stream.text_deltas
         if not stream.current_run or stream.current_run.status != "completed":
             raise WorkflowError(f"the run ended with {stream.current_run}")
@@ -92,21 +72,18 @@ class WorkflowClient:
     """The conversations of this process's calls with the workflow, by CallSid."""
 
     def __init__(self, settings: Any) -> None:
-        """Raise ValueError if the workflow's .json file can't be read; open no connection yet."""
+        """Open no connection yet."""
+        key = settings.agent_api_key if settings.agent_base_url else settings.openai_api_key
+        url = settings.agent_base_url or settings.openai_base_url
         limits = httpx2.Limits(max_connections=None, keepalive_expiry=300)  # warm between turns
-        client = openai.OpenAI(
-            api_key=settings.agent_api_key or settings.openai_api_key,
-            base_url=settings.agent_base_url or settings.openai_base_url,
-            timeout=settings.workflow_timeout,
-            max_retries=0,  # nothing is said twice to the workflow
-            http_client=openai.DefaultHttpxClient(limits=limits),
-        )
-        kind = (
-            ResponsesWorkflow if settings.agent_workflow_id.endswith(".json") else AssistantWorkflow
-        )
-        self.workflow = kind(client, settings.agent_workflow_id)
+        http = openai.DefaultHttpxClient(limits=limits)
+        client = openai.OpenAI(api_key=key, base_url=url, http_client=http, max_retries=0)
+        client = client.with_options(timeout=settings.workflow_timeout)
+        name = settings.agent_workflow_id
+        kind = ResponsesWorkflow if name.endswith(".json") else AssistantWorkflow
+        self.workflow = kind(client, name)
         self.create = functools.lru_cache(1024)(self._create)  # once for a call, however asked
-        self.calls: dict[str, dict[str, str]] = {}  # those that are streaming here, by CallSid
+        self.calls: dict[str, dict[str, str]] = {}  # those that are streaming here
 
     def start(self, call_sid: str, caller: str, called: str) -> str:
         """Start a call's conversation, once however often it is asked for; return its ID.
@@ -125,8 +102,8 @@ class WorkflowClient:
         Raises WorkflowError or openai.OpenAIError when there is no whole reply.
         """
         call = self.calls[call_sid]
-        start = functools.partial(self.create, call_sid, call["caller"], call["called"])
-        yield from self.workflow.reply(call["conversation"] or start(), transcript)
+        talk = call["conversation"] or self.create(call_sid, call["caller"], call["called"])
+        yield from self.workflow.reply(talk, transcript)
 
     def _create(self, call_sid: str, caller: str, called: str) -> str:
         return self.workflow.create({"call_sid": call_sid, "caller": caller, "called": called})

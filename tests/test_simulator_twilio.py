@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from twilio.base.exceptions import TwilioRestException  # type: ignore[import-untyped]
-from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
-from twilio.rest import Client  # type: ignore[import-untyped]
+from twilio.base.exceptions import TwilioRestException
+from twilio.request_validator import RequestValidator
+from twilio.rest import Client
 
 from tests.simulator import twiml
 from tests.simulator.media_stream import BadMessage, Playback, StreamFaults, check_message
