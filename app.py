@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import sys
 
 import requests
 from flask import Flask, abort, request, url_for
@@ -94,7 +93,7 @@ def start() -> None:
     try:
         print(BANNER.format("=" * 70, settings().agent_workflow_id, settings().port), flush=True)
     except ValueError as problems:
-        sys.exit(str(problems))
+        raise SystemExit(str(problems)) from None
     if settings().agent_workflow_id.startswith("asst_") and not settings().agent_base_url:
         log.warning(NO_ASSISTANTS)
 

@@ -1,14 +1,15 @@
 """Pure functions and the settings: speakable sentences, G.711 audio, the environment, the log."""
 
 import audioop  # in the standard library until 3.12, from audioop-lts since
-import functools
 import itertools
 import json
 import logging
 import math
 import os
 import re
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
+from functools import cache, partial, reduce
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -88,9 +89,17 @@ def pcm16_to_mulaw(pcm: bytes, rate: int = 8000, state: dict[str, Any] | None = 
         state["past"] = wide[2 * len(pcm) :]
         shifted = (wide[4 * i :][: 2 * len(pcm)] for i in range(len(LOW_PASS)))
         taps = map(audioop.mul, shifted, itertools.repeat(4), LOW_PASS)
-        pcm = audioop.lin2lin(functools.reduce(lambda a, b: audioop.add(a, b, 4), taps), 4, 2)
+        pcm = audioop.lin2lin(reduce(lambda a, b: audioop.add(a, b, 4), taps), 4, 2)
     pcm, state["down"] = audioop.ratecv(pcm, 2, 1, rate, 8000, state.get("down"))
     return audioop.lin2ulaw(pcm, 2)
+
+
+def transcoders(session: Any) -> Any:
+    """Return what turns a stream's base64 audio from mulaw into the session's format, and back."""
+    if session["audio"]["input"]["format"]["type"] == "audio/pcmu":
+        return str, str
+    converters = (partial(f, rate=24000, state={}) for f in (mulaw_to_pcm16, pcm16_to_mulaw))
+    return [lambda audio, f=f: b64encode(f(b64decode(audio))).decode() for f in converters]
 
 
 # --- settings ---------------------------------------------------------------------------------
@@ -123,7 +132,7 @@ def _checked(name: str, value: str, default: str) -> Any:
     return json.loads(value) if numeric else content if name == "REALTIME_SESSION" else value
 
 
-@functools.cache
+@cache
 def settings() -> Any:
     """Read the settings from the environment and `.env`: an attribute each, in lower case.
 
@@ -146,8 +155,8 @@ def settings() -> Any:
 def mask_numbers(record: logging.LogRecord) -> bool:
     """Leave no more than the last two digits of any phone number in a line of the log."""
     number = r"(?<![\w.])\+?\d([ ().-]{0,2}\d){6,14}(?!\w)"
-    record.msg = re.sub(number, lambda match: "***" + match[0][-2:], record.getMessage())
-    record.args = ()
+    line = re.sub(number, lambda match: "***" + match[0][-2:], record.getMessage())
+    record.msg, record.args = line, ()
     return True
 
 

@@ -13,8 +13,8 @@ import openai
 import simple_websocket
 import websocket
 
-from utils import heard_part, log, same_words, sentences
-from workflow_client import WorkflowClient, WorkflowError
+from utils import heard_part, log, same_words, sentences, transcoders
+from workflow_client import WorkflowClient
 
 CUT_IN = '[The caller cut in. Of what you said last they had heard: "{}"]'
 LINE_LOST = "[The line was lost for a moment. The caller may not have heard your last reply.]"
@@ -46,6 +46,7 @@ class VoiceHandler:
         self.clock: list[float] = []  # this turn's last word, transcript, first text
         self.call_sid = self.in_flight = self.response_id = self.heard = self.cut = self.note = ""
         self.turn, self.playing_since, self.ready = 0, 0.0, False
+        self.encode, self.decode = transcoders(settings.realtime_session)
         self.names, self.fillers = itertools.count(1), itertools.cycle(settings.filler.split("|"))
 
     # --- the two sockets ------------------------------------------------------------------------
@@ -71,16 +72,16 @@ class VoiceHandler:
                 self.dispatch(event, "type")
         except GONE as error:
             log.warning("[%s] Realtime is gone: %r", self.call_sid, error)
+        self.realtime.shutdown()
         self.close()
 
     def dispatch(self, raw: str | bytes, kind: str) -> None:
         """Pass a message to the method named after its kind; what is wrong with it ends here."""
         try:
             message = json.loads(raw)
-            handle = getattr(self, "on_" + message[kind].replace(".", "_"), None)
+            handle = getattr(self, "on_" + message[kind].replace(".", "_"), lambda _: None)
             with self.lock:
-                if handle:
-                    handle(message)
+                handle(message)
                 self.go_on()
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             log.warning("[%s] ignored a message that makes no sense: %r", self.call_sid, error)
@@ -109,14 +110,15 @@ class VoiceHandler:
         self.call_sid, self.about = start["callSid"], start["customParameters"]
         self.note = LINE_LOST if self.about["attempt"] != "0" else ""
         log.info("[%s] call %s", self.call_sid, "resumed" if self.note else "started")
-        self.say(self.settings.bridge if self.note else self.settings.greeting)
+        self.queue.append(self.settings.bridge if self.note else self.settings.greeting)
         for work in (self.listen, self.answer):
             Thread(target=work, daemon=True).start()
 
     def on_media(self, message: Any) -> None:
         """Relay 20 ms of the caller's sound, then do what is due."""
         if self.ready:
-            self.to_realtime("input_audio_buffer.append", audio=message["media"]["payload"])
+            audio = self.encode(message["media"]["payload"])
+            self.to_realtime("input_audio_buffer.append", audio=audio)
         for act in [act for act, due in self.timers.items() if now() >= due]:
             if self.timers.pop(act, None):
                 act()
@@ -137,21 +139,17 @@ class VoiceHandler:
         """Fall silent and listen."""
         self.interrupt()
         self.hearing[event["item_id"]] = None
-        self.after(30, self.settle)
+        self.timers[self.settle] = now() + 30
 
     def on_input_audio_buffer_speech_stopped(self, event: Any) -> None:
         """Wait a little for the words."""
         vad = self.settings.realtime_session["audio"]["input"]["turn_detection"]
         self.clock = [now() - vad.get("silence_duration_ms", 500) / 1000]
-        self.after(2.5, self.settle)
+        self.timers[self.settle] = now() + 2.5
 
     def on_conversation_item_input_audio_transcription_completed(self, event: Any) -> None:
-        """Take the words of one stretch of speech."""
-        self.on_words(event["item_id"], event["transcript"].strip())
-
-    def on_words(self, item: str, words: str) -> None:
-        """Note what a stretch of speech, or of keys, says; act when no more is on its way."""
-        self.hearing[item] = words
+        """Take the words of one stretch of speech; act when no more is on its way."""
+        self.hearing[event["item_id"]] = event["transcript"].strip()
         if None not in self.hearing.values():
             self.settle()
 
@@ -165,14 +163,9 @@ class VoiceHandler:
             self.drop_reply()
             self.inbox.put((self.turn, f"{self.note} {words}".strip()))
             self.note, self.heard = "", ""
-            self.after(self.settings.filler_seconds, self.fill)
+            self.timers[self.fill] = now() + self.settings.filler_seconds
 
     # --- what is said ---------------------------------------------------------------------------
-
-    def say(self, text: str) -> None:
-        """Have a sentence spoken, or an action done, after all that is to be said before it."""
-        self.queue.append(text)
-        self.go_on()
 
     def go_on(self) -> None:
         """Say the next thing, or do it, if the line is free."""
@@ -203,31 +196,31 @@ class VoiceHandler:
 
     def on_response_output_audio_delta(self, event: Any) -> None:
         """Relay the sound of the sentence in flight."""
-        if self.in_flight and event["response_id"] == self.response_id:
+        if event["response_id"] == self.response_id:
             if not self.audio_ms[self.in_flight] and len(self.spoken) == 1:
                 self.playing_since = now()
             if len(self.clock) == 3:
                 times = [f"{(at - self.clock[0]) * 1000:.0f} ms" for at in (*self.clock[1:], now())]
                 log.info("[%s] transcript %s, first text %s, first audio %s", self.call_sid, *times)
                 self.clock = []
-            self.audio_ms[self.in_flight] += len(event["delta"]) * 3 // 4 // 8
-            self.to_twilio("media", media={"payload": event["delta"]})
+            audio = self.decode(event["delta"])
+            self.audio_ms[self.in_flight] += len(audio) * 3 // 4 // 8
+            self.to_twilio("media", media={"payload": audio})
 
     def on_response_output_audio_transcript_done(self, event: Any) -> None:
         """Check that what was said is what was asked for."""
-        if self.in_flight and event["response_id"] == self.response_id:
-            asked, said = self.spoken[self.in_flight], event["transcript"]
-            if not same_words(asked, said):
-                log.warning("[%s] asked to say %r, said %r", self.call_sid, asked, said)
+        asked, said = self.spoken.get(self.in_flight, ""), event["transcript"]
+        if event["response_id"] == self.response_id and not same_words(asked, said):
+            log.warning("[%s] asked to say %r, said %r", self.call_sid, asked, said)
 
     def on_response_done(self, event: Any) -> None:
         """Ask to be told when the sentence has been heard."""
         response = event["response"]
-        if self.in_flight and response["id"] == self.response_id:
+        if response["id"] == self.response_id:
             if response["status"] != "completed":
                 log.error("[%s] speech %s", self.call_sid, response["status"])
             self.to_twilio("mark", mark={"name": self.in_flight})
-            self.in_flight = ""
+            self.in_flight = self.response_id = ""
 
     def on_error(self, event: Any) -> None:
         """End a session that refuses what it must not; cancelling too late is no harm."""
@@ -242,10 +235,10 @@ class VoiceHandler:
             self.to_twilio("clear")
             whole = max(sent, len(text) * 65) if mark == self.in_flight else sent
             self.cut = heard_part(text, (now() - self.playing_since) * 1000 / whole)
-        if self.in_flight and self.response_id:
+        if self.response_id:
             self.to_realtime("response.cancel", response_id=self.response_id)
         self.queue.extendleft(reversed(self.spoken.values()))
-        self.spoken, self.in_flight = {}, ""
+        self.spoken, self.in_flight, self.response_id = {}, "", ""
 
     def drop_reply(self) -> None:
         """Forget what was still to be said; the next message tells what was heard of it."""
@@ -266,7 +259,7 @@ class VoiceHandler:
                 for sentence in sentences(self.workflow.send_message(self.call_sid, message)):
                     self.reply(turn, sentence)
             except Exception as error:
-                sentence, known = "", isinstance(error, (WorkflowError, openai.OpenAIError))
+                sentence, known = "", isinstance(error, openai.OpenAIError)
                 log.error("[%s] no reply: %s", self.call_sid, error, exc_info=not known)
             if not sentence:
                 self.reply(turn, self.settings.apology)
@@ -279,23 +272,19 @@ class VoiceHandler:
             if turn == self.turn:
                 self.clock += [now()] * (len(self.clock) == 2)
                 self.timers.pop(self.fill, None)
-                self.say(sentence)
+                self.queue.append(sentence)
+                self.go_on()
 
     # --- time -----------------------------------------------------------------------------------
-
-    def after(self, seconds: float, act: Any) -> None:
-        """Do something when so much time has passed; 0 seconds, from a setting, mean never."""
-        if seconds:
-            self.timers[act] = now() + seconds
 
     def fill(self) -> None:
         """Bridge the workflow's silence."""
         if not self.hearing:
-            self.say(next(self.fillers))
-        self.after(8, self.fill)
+            self.queue.append(next(self.fillers))
+        self.timers[self.fill] = now() + 8
 
     def act(self, action: str) -> None:
         """Hang up or transfer."""
         possible = action == "[hangup]" or self.settings.transfer_number
         if not possible or not self.control(action, self.call_sid, self.about["called"]):
-            self.close() if action == "[hangup]" else self.say(self.settings.no_transfer)
+            self.close() if action == "[hangup]" else self.queue.append(self.settings.no_transfer)

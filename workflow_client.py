@@ -12,7 +12,7 @@ from utils import log, read_json
 NOTE = "[Phone call from {caller} to {called}.]"
 
 
-class WorkflowError(Exception):
+class WorkflowError(openai.OpenAIError):
     """The workflow gave no whole reply; the message says why."""
 
 
