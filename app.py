@@ -7,7 +7,7 @@ import requests
 from flask import Flask, abort, request, url_for
 from flask_sock import Sock
 from twilio.request_validator import RequestValidator
-from twilio.twiml.voice_response import VoiceResponse
+from twilio.twiml.voice_response import Hangup, Say, VoiceResponse
 from werkzeug.serving import make_server
 
 from utils import log, settings
@@ -17,7 +17,7 @@ from workflow_client import WorkflowClient
 BANNER = (
     "{0}\nVOICE AGENT SYSTEM STARTED\n{0}\nWorkflow ID: {1}\n{0}\nStarting server on port {2}..."
 )
-NO_ASSISTANTS = "Warning: OpenAI ended the Assistants API on 2026-08-26; use workflow.json instead."
+NO_ASSISTANTS = "OpenAI ended the Assistants API on 2026-08-26: set AGENT_WORKFLOW_ID=workflow.json"
 
 app = Flask(__name__)
 app.config.update(MAX_CONTENT_LENGTH=65536, SOCK_SERVER_OPTIONS={"max_message_size": 65536})
@@ -30,8 +30,7 @@ def refuse_strangers() -> None:
     """Answer 403, before any upgrade, to what Twilio has not signed for our public address."""
     if request.path != "/health":
         url = settings().webhook_url + request.full_path.rstrip("?")
-        if request.path == "/media-stream":
-            url = url.replace("http", "ws", 1)
+        url = url.replace("http", "ws", 1) if request.path == "/media-stream" else url
         signature = request.headers.get("X-Twilio-Signature", "")
         validator = RequestValidator(settings().twilio_auth_token)
         if not validator.validate(url, request.form, signature):
@@ -51,8 +50,7 @@ def voice() -> tuple[str, dict[str, str]]:
     sid, caller, called = (request.form.get(field, "") for field in ("CallSid", "From", "To"))
     attempt, twiml = request.args.get("attempt", 0, type=int), VoiceResponse()
     if attempt > 3:
-        twiml.say(settings().unavailable)
-        twiml.hangup()
+        twiml.append(Say(settings().unavailable)).append(Hangup())
     else:
         talk = request.args.get("conversation") or workflow().start(sid, caller, called)
         about = {"caller": caller, "called": called, "conversation": talk, "attempt": attempt}
@@ -94,7 +92,8 @@ def start() -> None:
         print(BANNER.format("=" * 70, settings().agent_workflow_id, settings().port), flush=True)
     except ValueError as problems:
         raise SystemExit(str(problems)) from None
-    if settings().agent_workflow_id.startswith("asst_") and not settings().agent_base_url:
+    address = settings().agent_base_url or settings().openai_base_url
+    if settings().agent_workflow_id.startswith("asst_") and "api.openai.com" in address:
         log.warning(NO_ASSISTANTS)
 
 

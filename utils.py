@@ -105,7 +105,6 @@ def transcoders(session: Any) -> Any:
 # --- settings ---------------------------------------------------------------------------------
 
 PLACEHOLDER = re.compile(r"^your_|//your-|x{8}$")  # in .env.example: to be filled in
-NUMBER = r"\d+(\.\d+)?"
 WORKFLOW = "Expected an ID that begins with 'asst', or a .json file: see FIX_AUDIO_ISSUE.md"
 SHAPES = {  # what a value must match, and how to say it
     "AGENT_WORKFLOW_ID": (r"asst_.+|.+\.json", WORKFLOW),
@@ -122,8 +121,8 @@ def read_json(name: str) -> Any:
 
 
 def _checked(name: str, value: str, default: str) -> Any:
-    numeric = re.fullmatch(NUMBER, default)
-    shape, meaning = (NUMBER, "Expected a number") if numeric else SHAPES.get(name, (".*", ""))
+    numeric = default.replace(".", "").isdigit()
+    shape, meaning = (r"[\d.]+", "Expected a number") if numeric else SHAPES.get(name, (".*", ""))
     if PLACEHOLDER.search(value):
         raise ValueError("is missing; .env.example says where to find it")
     if not re.fullmatch(shape, value):

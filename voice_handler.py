@@ -10,8 +10,10 @@ from time import monotonic as now
 from typing import Any
 
 import openai
-import simple_websocket
-import websocket
+from simple_websocket import ConnectionClosed
+from websocket import WebSocket, WebSocketException, create_connection
+from wsproto.events import TextMessage
+from wsproto.utilities import LocalProtocolError
 
 from utils import heard_part, log, same_words, sentences, transcoders
 from workflow_client import WorkflowClient
@@ -19,7 +21,7 @@ from workflow_client import WorkflowClient
 CUT_IN = '[The caller cut in. Of what you said last they had heard: "{}"]'
 LINE_LOST = "[The line was lost for a moment. The caller may not have heard your last reply.]"
 READ_ALOUD = "Read the user's text aloud, word for word. Add nothing, answer nothing."
-GONE = (OSError, websocket.WebSocketException, simple_websocket.ConnectionClosed)
+GONE = (OSError, LocalProtocolError, WebSocketException, ConnectionClosed)
 SAFE: Any = {"redirect_limit": 0, "skip_utf8_validation": True, "enable_multithread": True}
 
 
@@ -35,7 +37,7 @@ class VoiceHandler:
 
     def __init__(self, twilio: Any, settings: Any, workflow: WorkflowClient, control: Any) -> None:
         """Take the call's stream; `control(action, call_sid, called)` hangs up or transfers."""
-        self.twilio, self.realtime = twilio, websocket.WebSocket()
+        self.twilio, self.realtime = twilio, WebSocket()
         self.settings, self.workflow, self.control, self.lock = settings, workflow, control, RLock()
         self.hearing: dict[str, str | None] = {}  # what the caller says now: item -> its words
         self.inbox: Queue[tuple[int, str] | None] = Queue()  # what was said, for the workflow
@@ -65,13 +67,14 @@ class VoiceHandler:
         url = f"ws{self.settings.openai_base_url[4:]}/realtime?model={self.settings.realtime_model}"
         key = {"Authorization": f"Bearer {self.settings.openai_api_key}"}
         try:
-            self.realtime = websocket.create_connection(url, 5, header=key, **SAFE)
+            self.realtime = create_connection(url, 5, header=key, **SAFE)
             self.realtime.settimeout(None)
             self.to_realtime("session.update", session=self.settings.realtime_session)
             while event := self.realtime.recv():
                 self.dispatch(event, "type")
         except GONE as error:
-            log.warning("[%s] Realtime is gone: %r", self.call_sid, error)
+            if self.twilio.connected:
+                log.warning("[%s] Realtime is gone: %r", self.call_sid, error)
         self.realtime.shutdown()
         self.close()
 
@@ -87,12 +90,13 @@ class VoiceHandler:
             log.warning("[%s] ignored a message that makes no sense: %r", self.call_sid, error)
 
     def to_twilio(self, event: str, **body: Any) -> None:
-        """Send Twilio a message; into a dead socket nothing is sent, and its reader finds out."""
+        """Send Twilio a whole message (the library's own `send` may stop half-way)."""
+        message = json.dumps({"event": event, "streamSid": self.stream_sid, **body})
         with suppress(*GONE):
-            self.twilio.send(json.dumps({"event": event, "streamSid": self.stream_sid, **body}))
+            self.twilio.sock.sendall(self.twilio.ws.send(TextMessage(message)))
 
     def to_realtime(self, kind: str, **body: Any) -> None:
-        """Send Realtime an event, likewise."""
+        """Send Realtime an event; into a dead socket nothing is sent, and its reader finds out."""
         with suppress(*GONE):
             self.realtime.send(json.dumps({"type": kind, **body}))
 
@@ -154,15 +158,22 @@ class VoiceHandler:
             self.settle()
 
     def settle(self) -> None:
-        """Send on what the caller said; if it was nothing, what was cut short is said again."""
+        """Send on what the caller said, and what they had heard of the reply it cuts short.
+
+        If it was nothing (noise, a cough), what was cut short is said again.
+        """
         words = " ".join(filter(None, self.hearing.values()))
         self.hearing.clear()
         self.timers.pop(self.settle, None)
         if words:
-            self.clock.append(now())
-            self.drop_reply()
+            self.interrupt()
+            if self.inbox.unfinished_tasks or " ".join(self.queue) != self.cut:
+                self.note = CUT_IN.format((self.heard + self.cut).strip())
+            self.turn += 1
             self.inbox.put((self.turn, f"{self.note} {words}".strip()))
-            self.note, self.heard = "", ""
+            self.queue.clear()
+            self.note = self.heard = self.cut = ""
+            self.clock.append(now())
             self.timers[self.fill] = now() + self.settings.filler_seconds
 
     # --- what is said ---------------------------------------------------------------------------
@@ -239,15 +250,6 @@ class VoiceHandler:
             self.to_realtime("response.cancel", response_id=self.response_id)
         self.queue.extendleft(reversed(self.spoken.values()))
         self.spoken, self.in_flight, self.response_id = {}, "", ""
-
-    def drop_reply(self) -> None:
-        """Forget what was still to be said; the next message tells what was heard of it."""
-        self.interrupt()
-        if self.inbox.unfinished_tasks or " ".join(self.queue) != self.cut:
-            self.note = CUT_IN.format((self.heard + self.cut).strip())
-        self.turn, self.cut = self.turn + 1, ""
-        self.queue.clear()
-        self.timers.pop(self.fill, None)
 
     # --- the workflow ---------------------------------------------------------------------------
 
