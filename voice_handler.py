@@ -55,8 +55,9 @@ class VoiceHandler:
 
     def read_stream(self) -> None:
         """Read Twilio until the stream ends, in the request's thread."""
+        self.twilio.sock.settimeout(10)  # Twilio sends a frame every 20 ms, and reads as it plays
         with suppress(*GONE):
-            while message := self.twilio.receive(timeout=10):  # frames come every 20 ms
+            while message := self.twilio.receive(timeout=10):
                 self.dispatch(message, "event")
         self.close()
         self.inbox.put(None)
@@ -70,7 +71,7 @@ class VoiceHandler:
             self.realtime = create_connection(url, 5, header=key, **SAFE)
             self.realtime.settimeout(None)
             self.to_realtime("session.update", session=self.settings.realtime_session)
-            while event := self.realtime.recv():
+            while self.twilio.connected and (event := self.realtime.recv()):
                 self.dispatch(event, "type")
         except GONE as error:
             if self.twilio.connected:
@@ -102,9 +103,9 @@ class VoiceHandler:
 
     def close(self) -> None:
         """End the stream. Twilio goes on with the TwiML after `<Connect>`."""
-        self.realtime.abort()
         with suppress(*GONE):
             self.twilio.close()
+        self.realtime.abort()
 
     # --- the caller's side ----------------------------------------------------------------------
 
@@ -172,9 +173,10 @@ class VoiceHandler:
             self.turn += 1
             self.inbox.put((self.turn, f"{self.note} {words}".strip()))
             self.queue.clear()
-            self.note = self.heard = self.cut = ""
+            self.note = self.heard = ""
             self.clock.append(now())
             self.timers[self.fill] = now() + self.settings.filler_seconds
+        self.cut = ""
 
     # --- what is said ---------------------------------------------------------------------------
 
@@ -200,7 +202,7 @@ class VoiceHandler:
     def on_response_created(self, event: Any) -> None:
         """Learn the ID of the response in flight; cancel any other."""
         response = event["response"]
-        if self.in_flight and (response["metadata"] or {}).get("mark") == self.in_flight:
+        if self.in_flight and (response.get("metadata") or {}).get("mark") == self.in_flight:
             self.response_id = response["id"]
         else:  # interrupted before its ID was known, or never asked for
             self.to_realtime("response.cancel", response_id=response["id"])
