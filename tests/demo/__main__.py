@@ -1,0 +1,206 @@
+"""Play one phone call through the real app and show it live: `python -m tests.demo [scenario]`.
+
+The app runs as a process of its own, between a simulated Twilio and a simulated OpenAI. The caller
+is a script with recorded speech; a real recogniser hears it in the sound that the app relayed, and
+a real synthesizer speaks the replies. Writes `call.wav` (stereo: caller left, agent right) and
+`call.txt`, or `call-<scenario>.wav` and `.txt`; exits with 1 if the call did not go as scripted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import sys
+import wave
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from tests.demo.caller import PATIENCE, WORDS, Caller, recording
+from tests.demo.notes import Notes, Page
+from tests.demo.receptionist import Receptionist
+from tests.demo.scenarios import SCENARIOS, Scenario
+from tests.demo.service import DEFAULTS, Service, free_port
+from tests.simulator.openai_server import OpenAISimulator
+from tests.simulator.real_speech import HibariMouth, MoonshineEars, RecordingsByHeart
+from tests.simulator.speech import Ears, Mouth, ToneVoice, is_audible, pcm16_to_mulaw
+from tests.simulator.twilio_network import PhoneNetwork
+
+T = TypeVar("T")
+
+TURNS = "{}; in {} of them the caller heard the reply before the workflow had written its last word"
+CHECK = "played to them once more, the ears get {1:.0%} of the agent's words from {0}"
+REAL_APP = "the app: python app.py, a process of its own, over real sockets"
+REAL_EARS = "the ears: Moonshine, a speech recogniser, hears the phone sound that the app relayed"
+REAL_MOUTH = "the mouth: Hibari, a speech synthesizer, says what the app asks it to"
+RECORDED = "the caller: synthetic speech, made beforehand (tests/audio)"
+SIMULATED = (
+    "Twilio and the phone network; OpenAI Realtime, around the ears and the mouth; the workflow,"
+    " a script that looks for words instead of a language model"
+)
+NO_EARS = (
+    "the ears: they know the caller's recordings by their sound and understand no speech. For real"
+    " ones, install requirements-demo.txt ({})"
+)
+NO_MOUTH = (
+    "the mouth: it speaks in tones, which only the simulator understands. For a real one, install"
+    " requirements-demo.txt ({})"
+)
+
+
+def make(kind: Callable[[], T]) -> tuple[T | None, str]:
+    """Make ears or a mouth; where that can't be, return None and why."""
+    try:
+        return kind(), ""
+    except (ImportError, OSError) as error:
+        return None, str(error)
+
+
+class Demo:
+    """One scenario, from loading the ears to the last check."""
+
+    def __init__(self, scenario: Scenario, stem: str) -> None:
+        self.scenario, self.page = scenario, Page()
+        self.wav, self.txt = Path(f"{stem}.wav"), Path(f"{stem}.txt")
+        self.problems: list[str] = []
+        print("Loading the ears and the mouth ...\n", flush=True)
+        self.real_ears, self.no_ears = make(MoonshineEars)
+        self.real_mouth, self.no_mouth = make(HibariMouth)
+        self.ears: Ears = self.real_ears or RecordingsByHeart(
+            {words: recording(name) for name, words in WORDS.items()}
+        )
+        self.mouth: Mouth = self.real_mouth or ToneVoice()
+
+    def run(self) -> int:
+        """Have the call, write its files, and return the exit code."""
+        port = free_port()
+        phone = PhoneNetwork(voice_url=f"http://127.0.0.1:{port}/voice")
+        with OpenAISimulator(ears=self.ears, mouth=self.mouth) as openai, phone:
+            openai.realtime.keep_audio_events = False
+            settings = {
+                "TWILIO_ACCOUNT_SID": phone.account_sid,
+                "TWILIO_AUTH_TOKEN": phone.auth_token,
+                "TWILIO_PHONE_NUMBER": phone.number,
+                "TWILIO_API_URL": phone.api_url,
+                "WEBHOOK_URL": phone.public_url,
+                "OPENAI_API_KEY": openai.api_key,
+                "OPENAI_BASE_URL": openai.base_url,
+                "AGENT_WORKFLOW_ID": "workflow.json",
+                **self.scenario.settings,
+            }
+            self.mouth.speak(DEFAULTS["GREETING"] or "", 8000)  # the first is the slowest
+            with Service(port, settings) as service:
+                notes = self._have_call(phone, openai, service)
+        self._look_back(notes, phone)
+        self._say_what_is_real()
+        for problem in self.problems:
+            self.page.write()
+            self.page.entry("!", f"not as scripted: {problem}")
+        self.txt.write_text("\n".join(self.page.lines).strip() + "\n", "utf-8")
+        return 1 if self.problems else 0
+
+    def _have_call(self, phone: PhoneNetwork, openai: OpenAISimulator, service: Service) -> Notes:
+        desk = Receptionist(self.scenario.thinking)
+        openai.brain.reply = desk.reply
+        self.page.write(f"{self.scenario.about}. Each line appears when it has been heard.\n")
+        call = phone.call()
+        with Notes(self.page, call, openai, service) as notes:
+            caller = Caller(call, openai, desk, notes)
+            try:
+                caller.listens()
+                self.scenario.play(caller)
+                call.wait_ended(PATIENCE)
+                ended = "app's word that the call has ended"
+                call.wait_until(lambda _: "call ended" in "".join(service.lines), 5, ended)
+            except AssertionError as error:  # the script waited for something in vain
+                what, _, timeline = str(error).partition("\n")
+                self.problems.append(what)
+                print(timeline, file=sys.stderr)
+                call.hang_up()
+        if len(openai.brain.turns) != caller.messages or desk.puzzled:
+            told = [turn.text for turn in openai.brain.turns]
+            self.problems.append(f"{caller.messages} messages expected, and not {told}")
+        if desk.cut_in != self.scenario.cuts_in:
+            heard_of = "heard that the caller cut in" if desk.cut_in else "heard of no interruption"
+            self.problems.append(f"the workflow {heard_of}")
+        return notes
+
+    def _look_back(self, notes: Notes, phone: PhoneNetwork) -> None:
+        """Check what has come of the call, and write its recording."""
+        turns = [turn for turn in notes.openai.brain.turns if turn.outcome == "completed"]
+        early = [turn for turn in turns if notes.spoke_before_the_end_of(turn)]
+        crashes = [line for line in notes.service.lines if line.startswith("Traceback")]
+        self.problems += phone.refusals + notes.openai.refusals + crashes
+        if min(len(turns), len(notes.heard)) < 4:
+            self.problems.append(f"only {len(turns)} turns, {len(notes.heard)} sentences heard")
+        self.wav.write_bytes(notes.call.recording())
+        caller, agent = channels(self.wav)
+        for side, sound in (("caller", caller), ("agent", agent)):
+            if seconds_of_sound(sound) < 3:
+                self.problems.append(f"the {side}'s channel of {self.wav} is silent")
+        seconds = f"{len(agent) / 16000:.0f} s"
+        self.page.write()
+        self.page.entry("turns", TURNS.format(len(turns), len(early)))
+        self.page.entry("recording", f"{self.wav}, {seconds}: caller left, agent right")
+        self.page.entry("transcript", str(self.txt))
+        self._listen_again(agent, " ".join(notes.heard))
+
+    def _listen_again(self, agent: bytes, text: str) -> None:
+        """Check with the ears that the recording has the agent's words."""
+        ears: Ears | None = self.real_ears if self.real_mouth else ToneVoice()
+        if ears:
+            share = share_heard(text, ears.hear(agent, 8000))
+            self.page.entry("check", CHECK.format(self.wav, share))
+            if share < 0.5:
+                self.problems.append("the agent's words can't be made out in the recording")
+
+    def _say_what_is_real(self) -> None:
+        told = [("real", REAL_APP), ("real", REAL_EARS), ("real", REAL_MOUTH)]
+        if not self.real_ears:
+            told[1] = ("simulated", NO_EARS.format(self.no_ears))
+        if not self.real_mouth:
+            told[2] = ("simulated", NO_MOUTH.format(self.no_mouth))
+        self.page.write()
+        for kind, what in sorted([*told, ("recorded", RECORDED), ("simulated", SIMULATED)]):
+            self.page.entry(kind, what)
+
+
+def channels(path: Path) -> tuple[bytes, bytes]:
+    """Return the left and the right channel of a recording, PCM16."""
+    with wave.open(str(path)) as wav:
+        samples = array("h", wav.readframes(wav.getnframes()))
+    return samples[::2].tobytes(), samples[1::2].tobytes()
+
+
+def seconds_of_sound(pcm16: bytes) -> float:
+    mulaw = pcm16_to_mulaw(pcm16)
+    return sum(is_audible(mulaw[at : at + 160]) for at in range(0, len(mulaw), 160)) / 50
+
+
+def share_heard(said: str, heard: str) -> float:
+    """Return the share of the words said that were heard, in their order."""
+    a, b = (re.findall(r"\w+", text.lower()) for text in (said, heard))
+    blocks = difflib.SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()
+    return sum(block.size for block in blocks) / max(1, len(a))
+
+
+def main() -> int:
+    list_of = "\n".join(f"  {name:<13}{each.about}" for name, each in SCENARIOS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.demo",
+        description="Play one phone call through the real app.",
+        epilog=f"scenarios:\n{list_of}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("scenario", nargs="?", default="booking")
+    name = parser.parse_args().scenario
+    if name not in SCENARIOS:
+        print(f"There is no scenario {name!r}. There are:\n{list_of}", file=sys.stderr)
+        return 2
+    return Demo(SCENARIOS[name], "call" if name == "booking" else f"call-{name}").run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
