@@ -40,7 +40,7 @@ class MoonshineEars:
         samples = self._numpy.frombuffer(speech, dtype="<i2").astype("float32") / 32768
         with self._lock:
             # What it heard last echoes in its sense of what is speech; silence clears the ears.
-            self._transcriber.transcribe_without_streaming([0.0] * rate, rate)
+            self._transcriber.transcribe_without_streaming([0.0] * (rate // 2), rate)
             heard = self._transcriber.transcribe_without_streaming(samples.tolist(), rate)
         return " ".join(filter(None, (line.text.strip() for line in heard.lines)))
 
