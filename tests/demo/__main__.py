@@ -31,7 +31,7 @@ from tests.simulator.twilio_network import PhoneNetwork
 T = TypeVar("T")
 
 TURNS = "{}; in {} of them the caller heard the reply before the workflow had written its last word"
-CHECK = "played to them once more, the ears get {1:.0%} of the agent's words from {0}"
+CHECK = "listening to {} again, the ears make out {:.0%} of the agent's words"
 REAL_APP = "the app: python app.py, a process of its own, over real sockets"
 REAL_EARS = "the ears: Moonshine, a speech recogniser, hears the phone sound that the app relayed"
 REAL_MOUTH = "the mouth: Hibari, a speech synthesizer, says what the app asks it to"

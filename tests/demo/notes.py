@@ -28,7 +28,7 @@ class Page:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self._colourful = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        self._width = min(WIDTH, shutil.get_terminal_size().columns)
+        self._width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
         self._lock = threading.Lock()
 
     def write(self, text: str = "") -> None:
