@@ -72,6 +72,7 @@ class Demo:
             {words: recording(name) for name, words in WORDS.items()}
         )
         self.mouth: Mouth = self.real_mouth or ToneVoice()
+        self._say_what_is_missing()
 
     def run(self) -> int:
         """Have the call, write its files, and return the exit code."""
@@ -157,14 +158,19 @@ class Demo:
                 self.problems.append("the agent's words can't be made out in the recording")
 
     def _say_what_is_real(self) -> None:
-        told = [("real", REAL_APP), ("real", REAL_EARS), ("real", REAL_MOUTH)]
-        if not self.real_ears:
-            told[1] = ("simulated", NO_EARS.format(self.no_ears))
-        if not self.real_mouth:
-            told[2] = ("simulated", NO_MOUTH.format(self.no_mouth))
+        told = [("real", REAL_APP), ("recorded", RECORDED), ("simulated", SIMULATED)]
+        told += [("real", REAL_EARS)] if self.real_ears else []
+        told += [("real", REAL_MOUTH)] if self.real_mouth else []
         self.page.write()
-        for kind, what in sorted([*told, ("recorded", RECORDED), ("simulated", SIMULATED)]):
+        for kind, what in sorted(told):
             self.page.entry(kind, what)
+        self._say_what_is_missing()
+
+    def _say_what_is_missing(self) -> None:
+        if not self.real_ears:
+            self.page.entry("simulated", NO_EARS.format(self.no_ears))
+        if not self.real_mouth:
+            self.page.entry("simulated", NO_MOUTH.format(self.no_mouth))
 
 
 def channels(path: Path) -> tuple[bytes, bytes]:
