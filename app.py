@@ -29,7 +29,7 @@ workflow = functools.cache(lambda: WorkflowClient(settings()))
 def refuse_strangers() -> None:
     """Answer 403, before any upgrade, to what Twilio has not signed for our public address."""
     if request.path != "/health":
-        url = settings().webhook_url + request.full_path.rstrip("?")
+        url = settings().webhook_url + request.environ.get("RAW_URI", request.full_path)
         url = url.replace("http", "ws", 1) if request.path == "/media-stream" else url
         signature = request.headers.get("X-Twilio-Signature", "")
         validator = RequestValidator(settings().twilio_auth_token)

@@ -8,9 +8,11 @@ import utils
 
 def _port() -> int:
     try:
-        return utils.settings().port
+        return int(utils.settings().port)
     except ValueError as problems:
         raise SystemExit(str(problems)) from None
+    finally:
+        utils.settings.cache_clear()  # each worker reads them anew, so that a reload does too
 
 
 bind = f"0.0.0.0:{_port()}"

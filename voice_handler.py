@@ -165,10 +165,9 @@ class VoiceHandler:
         """
         words = " ".join(filter(None, self.hearing.values()))
         self.hearing.clear()
-        self.timers.pop(self.settle, None)
         if words:
             self.interrupt()
-            if self.inbox.unfinished_tasks or " ".join(self.queue) != self.cut:
+            if self.turn and (self.inbox.unfinished_tasks or " ".join(self.queue) != self.cut):
                 self.note = CUT_IN.format((self.heard + self.cut).strip())
             self.turn += 1
             self.inbox.put((self.turn, f"{self.note} {words}".strip()))
@@ -228,10 +227,9 @@ class VoiceHandler:
 
     def on_response_done(self, event: Any) -> None:
         """Ask to be told when the sentence has been heard."""
-        response = event["response"]
-        if response["id"] == self.response_id:
-            if response["status"] != "completed":
-                log.error("[%s] speech %s", self.call_sid, response["status"])
+        if event["response"]["id"] == self.response_id:
+            if event["response"]["status"] != "completed":
+                log.error("[%s] not spoken whole: %s", self.call_sid, event["response"])
             self.to_twilio("mark", mark={"name": self.in_flight})
             self.in_flight = self.response_id = ""
 

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterator
+from threading import Lock
 from typing import Any
 
 import httpx2
@@ -44,7 +45,7 @@ class ResponsesWorkflow:
             elif event["type"] == "response.output_text.done":
                 yield "\n"
         if event["type"] != "response.completed":
-            raise WorkflowError(f"the reply ended with {event}")
+            raise WorkflowError(f"{event['type']}: {event.get('response', event).get('error')}")
 
 
 class AssistantWorkflow:
@@ -64,8 +65,8 @@ class AssistantWorkflow:
         self.threads.messages.create(thread, role="user", content=text)
         with self.threads.runs.stream(thread_id=thread, assistant_id=self.assistant_id) as stream:
             yield from stream.text_deltas
-        if not stream.current_run or stream.current_run.status != "completed":
-            raise WorkflowError(f"the run ended with {stream.current_run}")
+        if not (run := stream.current_run) or run.status != "completed":
+            raise WorkflowError(f"{run and run.status}: {run and run.last_error}")
 
 
 class WorkflowClient:
@@ -73,16 +74,17 @@ class WorkflowClient:
 
     def __init__(self, settings: Any) -> None:
         """Open no connection yet."""
-        key = settings.agent_api_key if settings.agent_base_url else settings.openai_api_key
-        url = settings.agent_base_url or settings.openai_base_url
-        limits = httpx2.Limits(max_connections=None, keepalive_expiry=300)  # warm between turns
-        http = openai.DefaultHttpxClient(limits=limits)
+        url, key = settings.openai_base_url, settings.openai_api_key
+        if settings.agent_base_url:  # where OpenAI's key must not go
+            url, key = settings.agent_base_url, settings.agent_api_key or "none"
+        # Connections stay warm between turns; httpx would drop them after 5 s.
+        http = openai.DefaultHttpxClient(limits=httpx2.Limits(keepalive_expiry=300))
         client = openai.OpenAI(api_key=key, base_url=url, http_client=http, max_retries=0)
-        client = client.with_options(timeout=settings.workflow_timeout)
         name = settings.agent_workflow_id
         kind = ResponsesWorkflow if name.endswith(".json") else AssistantWorkflow
-        self.workflow = kind(client, name)
+        self.workflow = kind(client.with_options(timeout=settings.workflow_timeout), name)
         self.create = functools.lru_cache(1024)(self._create)  # once for a call, however asked
+        self.lock = functools.lru_cache(1024)(lambda call_sid: Lock())
         self.calls: dict[str, dict[str, str]] = {}  # those that are streaming here
 
     def start(self, call_sid: str, caller: str, called: str) -> str:
@@ -91,7 +93,8 @@ class WorkflowClient:
         Returns "" if the workflow can't be reached; the first message will then try again.
         """
         try:
-            return self.create(call_sid, caller, called)
+            with self.lock(call_sid):
+                return self.create(call_sid, caller, called)
         except openai.OpenAIError as error:
             log.error("[%s] no conversation with the workflow yet: %s", call_sid, error)
             return ""
