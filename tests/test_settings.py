@@ -1,0 +1,298 @@
+"""The settings: read from the environment and .env, all problems told at once, before serving."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness import (
+    COMMANDS,
+    ROOT,
+    Process,
+    environment,
+    eventually,
+    free_port,
+    session_file,
+)
+
+REQUIRED = (
+    "TWILIO_ACCOUNT_SID",
+    "TWILIO_AUTH_TOKEN",
+    "TWILIO_PHONE_NUMBER",
+    "WEBHOOK_URL",
+    "OPENAI_API_KEY",
+    "AGENT_WORKFLOW_ID",
+)
+GOOD = {
+    "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
+    "TWILIO_AUTH_TOKEN": "the-token",
+    "TWILIO_PHONE_NUMBER": "+15550001111",
+    "WEBHOOK_URL": "https://voice.example.com",
+    "OPENAI_API_KEY": "sk-the-key",
+    "AGENT_WORKFLOW_ID": "workflow.json",
+}
+MODULES = ("app", "voice_handler", "workflow_client", "utils")
+NEEDED = (*(f"{name}.py" for name in MODULES), ".env.example", "workflow.json")
+
+
+def refusal(command: str = "threads", **settings: str) -> str:
+    """Start the app with settings it must not start with; return what it says."""
+    process = Process(
+        COMMANDS[command], environment({**GOOD, "PORT": str(free_port()), **settings})
+    )
+    try:
+        assert process.exit_code() != 0
+        assert "Traceback" not in process.output
+        assert "the-token" not in process.output
+        assert "sk-the-key" not in process.output
+        return process.output
+    finally:
+        process.stop()
+
+
+@contextmanager
+def running(
+    command: str = "threads", cwd: Path = ROOT, env: Mapping[str, str] | None = None, **changes: str
+) -> Iterator[Process]:
+    """Start the app with good settings, wait until it serves."""
+    port = str(free_port())
+    given = environment({**GOOD, "PORT": port, **changes}) if env is None else {**env, "PORT": port}
+    process = Process(COMMANDS[command], given, cwd)
+
+    def is_up() -> bool:
+        assert process.alive, process.output
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+        except OSError:
+            return False
+        return True
+
+    try:
+        eventually(is_up, "answer on /health", 20)
+        yield process
+    finally:
+        process.stop()
+
+
+def copy_of_the_app(folder: Path) -> Path:
+    for name in (*NEEDED, "realtime_session.json", "gunicorn.conf.py"):
+        shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+# ---------------------------------------------------------------- importing
+
+
+def run_python(code: str, cwd: Path) -> str:
+    env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    command = [sys.executable, "-W", "error::RuntimeWarning", "-c", code]
+    done = subprocess.run(
+        command, cwd=cwd, env=env, capture_output=True, text=True, timeout=20, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_importing_needs_no_settings_and_reads_no_env_file(tmp_path: Path) -> None:
+    copy_of_the_app(tmp_path)
+    os.mkfifo(tmp_path / ".env")  # whoever reads this waits for ever
+    assert run_python(f"import {', '.join(MODULES)}; print('imported')", tmp_path) == "imported"
+
+
+def test_importing_changes_no_environment_variable(tmp_path: Path) -> None:
+    copy_of_the_app(tmp_path)
+    (tmp_path / ".env").write_text("GREETING=Servus\n", "utf-8")
+    code = f"import os; before = dict(os.environ); import {', '.join(MODULES)}"
+    assert run_python(f"{code}; print(before == dict(os.environ))", tmp_path) == "True"
+
+
+def test_health_answers_without_any_settings(tmp_path: Path) -> None:
+    copy_of_the_app(tmp_path)
+    code = "import app; answer = app.app.test_client().get('/health'); print(answer.status_code, answer.json)"
+    assert run_python(code, tmp_path) == "200 {'status': 'healthy'}"
+
+
+# ---------------------------------------------------------------- starting
+
+
+@pytest.mark.parametrize("workflow", ["workflow.json", "asst_xxxxx"])
+def test_banner(workflow: str) -> None:
+    with running(AGENT_WORKFLOW_ID=workflow) as process:
+        port = process.settings["PORT"]
+        line = "=" * 70
+        expected = [
+            line,
+            "VOICE AGENT SYSTEM STARTED",
+            line,
+            f"Workflow ID: {workflow}",
+            line,
+            f"Starting server on port {port}...",
+        ]
+        eventually(lambda: expected[-1] in process.lines, "banner")
+        start = process.lines.index(line)
+        assert process.lines[start : start + len(expected)] == expected
+
+
+@pytest.mark.parametrize("command", ["threads", "gevent"])
+def test_an_assistant_at_openai_itself_is_warned_of_at_start(command: str) -> None:
+    with running(command, AGENT_WORKFLOW_ID="asst_123") as process:
+        eventually(lambda: "2026-08-26" in process.output, "warning")
+        assert "workflow.json" in process.output
+    elsewhere = {"AGENT_BASE_URL": "https://agent.example.com/v1", "AGENT_API_KEY": "sk-agent"}
+    with running(command, AGENT_WORKFLOW_ID="asst_123", **elsewhere) as process:
+        eventually(lambda: "asst_123" in process.output, "banner")
+        assert "2026-08-26" not in process.output
+
+
+def test_settings_come_from_the_env_file_and_real_variables_win(tmp_path: Path) -> None:
+    copy_of_the_app(tmp_path)
+    lines = [f"{name}='{value}'" for name, value in GOOD.items()]
+    (tmp_path / ".env").write_text("\n".join([*lines, "PORT=1"]), "utf-8")
+    env = {"PATH": os.environ["PATH"], "AGENT_WORKFLOW_ID": "asst_from_variable"}
+    with running(cwd=tmp_path, env=env) as process:
+        eventually(lambda: "Starting server" in process.output, "banner")
+        assert "Workflow ID: asst_from_variable" in process.lines
+
+
+# ---------------------------------------------------------------- refusing to start
+
+
+@pytest.mark.parametrize("command", ["threads", "gevent"])
+def test_all_problems_are_told_at_once(command: str) -> None:
+    output = refusal(command, **dict.fromkeys(REQUIRED, ""), FILLER_SECONDS="soon")
+    for name in (*REQUIRED, "FILLER_SECONDS"):
+        assert name in output
+    assert "GREETING" not in output
+
+
+def test_placeholders_of_the_example_count_as_missing(tmp_path: Path) -> None:
+    copy_of_the_app(tmp_path)
+    shutil.copy(tmp_path / ".env.example", tmp_path / ".env")
+    process = Process(COMMANDS["threads"], {"PATH": os.environ["PATH"]}, tmp_path)
+    assert process.exit_code() != 0
+    for name in REQUIRED:
+        assert name in process.output
+    assert "PORT" not in process.output
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("AGENT_WORKFLOW_ID", "wf_123", "Expected an ID that begins with 'asst'"),
+        ("AGENT_WORKFLOW_ID", "wf_123", "FIX_AUDIO_ISSUE.md"),
+        ("AGENT_WORKFLOW_ID", "pmpt_123", "Expected an ID that begins with 'asst'"),
+        ("AGENT_WORKFLOW_ID", "agent_123", "Expected an ID that begins with 'asst'"),
+        ("AGENT_WORKFLOW_ID", "nowhere.json", "nowhere.json"),
+        ("WEBHOOK_URL", "http://voice.example.com", "https"),
+        ("WEBHOOK_URL", "voice.example.com", "https"),
+        ("WEBHOOK_URL", "http://127.0.0.1.evil.example", "https"),
+        ("PORT", "five thousand", "PORT"),
+        ("IDLE_SECONDS", "-1", "IDLE_SECONDS"),
+        ("FILLER_SECONDS", "1.2.3", "FILLER_SECONDS"),
+        ("WORKFLOW_TIMEOUT", "nan", "WORKFLOW_TIMEOUT"),
+        ("TRANSFER_NUMBER", "call me", "TRANSFER_NUMBER"),
+        ("TWILIO_ACCOUNT_SID", "SK123", "AC"),
+        ("REALTIME_SESSION", "nowhere.json", "nowhere.json"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_the_fix(name: str, value: str, words: str) -> None:
+    output = refusal(**{name: value})
+    assert name in output
+    assert words in output
+
+
+def test_the_key_of_openai_is_not_sent_to_another_agent() -> None:
+    assert "AGENT_API_KEY" in refusal(AGENT_BASE_URL="https://agent.example.com/v1")
+
+
+def test_a_local_webhook_url_may_be_http() -> None:
+    with running(WEBHOOK_URL="http://127.0.0.1:5000"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"audio.input.turn_detection.create_response": True}, '"create_response": false'),
+        ({"audio.input.turn_detection.create_response": ...}, '"create_response": false'),
+        ({"audio.input.turn_detection.interrupt_response": True}, '"interrupt_response": false'),
+        ({"audio.input.turn_detection.interrupt_response": ...}, '"interrupt_response": false'),
+        ({"audio.input.turn_detection": None}, "turn_detection"),
+        ({"audio.input.turn_detection": ...}, "turn_detection"),
+        ({"audio.input.transcription": None}, "transcription"),
+        ({"audio.input.transcription": ...}, "transcription"),
+        ({"audio.input.format": {"type": "audio/pcm", "rate": 24000}}, "format"),
+        ({"audio.output.format": ...}, "format"),
+        ({"audio.output.format": {"type": "audio/pcma"}}, "format"),
+        (
+            {
+                "audio.input.format": {"type": "audio/pcma"},
+                "audio.output.format": {"type": "audio/pcma"},
+            },
+            "format",
+        ),
+        ({"audio": ...}, "audio"),
+        ({"audio": "loud"}, "audio"),
+    ],
+    ids=str,
+)
+def test_a_session_the_service_cannot_work_with_is_refused(
+    tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    output = refusal(REALTIME_SESSION=str(session_file(tmp_path, **changes)))
+    assert "REALTIME_SESSION" in output
+    assert words in output
+    assert "NoneType" not in output
+    assert "object" not in output
+
+
+@pytest.mark.parametrize("name", ["REALTIME_SESSION", "AGENT_WORKFLOW_ID"])
+@pytest.mark.parametrize("content", ['{\n "model": "gpt-6-luna",\n}', "[]", '"text"', ""])
+def test_a_file_that_is_no_json_object_is_refused(tmp_path: Path, name: str, content: str) -> None:
+    file = tmp_path / "broken.json"
+    file.write_text(content, "utf-8")
+    output = refusal(**{name: str(file)})
+    assert name in output
+    assert "broken.json" in output
+    if content.startswith("{"):
+        assert "line 3" in output
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"audio.input.turn_detection": {"type": "semantic_vad", "eagerness": "high"}},
+        {"audio.input.noise_reduction": None},
+        {"audio.input.noise_reduction": {"type": "far_field"}},
+        {"audio.input.transcription": {"model": "gpt-transcribe", "language": "de"}},
+        {"audio.output.voice": "cedar", "audio.output.speed": 1.2},
+    ],
+    ids=str,
+)
+def test_the_usual_edits_of_the_session_are_accepted(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    no_automatism = {"create_response": False, "interrupt_response": False}
+    if turns := changes.get("audio.input.turn_detection"):
+        changes = {"audio.input.turn_detection": {**turns, **no_automatism}}
+    with running(REALTIME_SESSION=str(session_file(tmp_path, **changes))):
+        pass
+
+
+def test_the_shipped_files_are_as_documented() -> None:
+    session = json.loads((ROOT / "realtime_session.json").read_text("utf-8"))
+    assert session["audio"]["input"]["format"] == session["audio"]["output"]["format"]
+    assert session["audio"]["input"]["transcription"]["model"] == "gpt-transcribe"
+    assert session["audio"]["input"]["noise_reduction"] == {"type": "near_field"}
+    assert session["audio"]["output"]["voice"] == "marin"
+    assert json.loads((ROOT / "workflow.json").read_text("utf-8"))["model"].startswith("gpt-6")
