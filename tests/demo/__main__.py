@@ -65,7 +65,7 @@ class Demo:
         self.scenario, self.page = scenario, Page()
         self.wav, self.txt = Path(f"{stem}.wav"), Path(f"{stem}.txt")
         self.problems: list[str] = []
-        print("Loading the ears and the mouth ...\n", flush=True)
+        print("Loading the ears and the mouth ...", flush=True)
         self.real_ears, self.no_ears = make(MoonshineEars)
         self.real_mouth, self.no_mouth = make(HibariMouth)
         self.ears: Ears = self.real_ears or RecordingsByHeart(
@@ -105,7 +105,7 @@ class Demo:
     def _have_call(self, phone: PhoneNetwork, openai: OpenAISimulator, service: Service) -> Notes:
         desk = Receptionist(self.scenario.thinking)
         openai.brain.reply = desk.reply
-        self.page.write(f"{self.scenario.about}. Each line appears when it has been heard.\n")
+        self.page.write(f"\n{self.scenario.about}. Each line appears when it has been heard.\n")
         call = phone.call()
         with Notes(self.page, call, openai, service) as notes:
             caller = Caller(call, openai, desk, notes)

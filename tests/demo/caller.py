@@ -18,7 +18,7 @@ from tests.simulator.twilio_network import Call
 
 AUDIO = Path(__file__).parent.parent / "audio"
 FRAME = 320  # bytes of PCM16 in 20 ms
-QUIET = 400  # as loud as the end of a breath
+QUIET = 120  # RMS; the end of a breath
 PATIENCE = 40.0  # seconds for anything that the script waits for
 WORDS = {
     "oil-change": "I need an oil change.",
