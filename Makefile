@@ -9,7 +9,8 @@ TIMEOUT := $(shell which timeout 2>/dev/null)
 PYTEST = $(if $(TIMEOUT),timeout 1200) $(PYTHON) -m pytest
 
 # Succeeds for a Python of 3.10 or later that can make an environment. A command may be on the PATH
-# and do neither: pyenv leaves shims of versions that are switched off, Debian packs venv apart.
+# and do neither: pyenv has shims of versions that are switched off, Debian packs venv apart. (Behind
+# such a shim, `make test` finds the version itself.)
 USABLE := -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
 
 .PHONY: help demo run test lint clean venv
@@ -39,8 +40,9 @@ test: .venv/.dev
 	passed="$$own"; failed=; absent=; \
 	for version in $(VERSIONS); do \
 		if [ $$version = $$own ]; then continue; fi; \
-		python=$$(for each in python$$version $$(pyenv root 2>/dev/null)/versions/$$version.*/bin/python; \
-			do if $$each $(USABLE); then echo $$each; break; fi; done); \
+		command=$$(command -v python$$version); pyenv=$$(dirname "$$command")/../versions; \
+		python=$$(for each in $$command $$pyenv/$$version.*/bin/python; do \
+			if $$each $(USABLE); then echo $$each; break; fi; done); \
 		if [ -z "$$python" ]; then absent="$$absent $$version"; continue; fi; \
 		echo; echo "Testing with Python $$version"; \
 		if $(MAKE) --no-print-directory test-$$version BASE=$$python; \
