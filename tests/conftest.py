@@ -74,7 +74,7 @@ def service(
     """The running app.
 
     `@pytest.mark.settings(NAME="value")` changes its environment, `@pytest.mark.session(...)` its
-    session file (see `harness.session_file`). Timers are off (or far away), so that a test sees only what it
+    session file (see `harness.session_file`). Timers are off, or far away: a test sees only what it
     asked for. When the test is over, `Service.end` checks what holds for every call.
     """
     session: dict[str, Any] = {}

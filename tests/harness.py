@@ -89,7 +89,7 @@ def free_port() -> int:
 def session_file(folder: Path, **changes: Any) -> Path:
     """Write a session like the shipped one, but that waits for 200 ms of silence only.
 
-    `changes` replace values by dotted path: `session_file(folder, **{"audio.output.voice": "ash"})`.
+    `changes` replace values by dotted path, `**{"audio.output.voice": "ash"}`; `...` removes one.
     """
     session = json.loads((ROOT / "realtime_session.json").read_text("utf-8"))
     session["audio"]["input"]["turn_detection"]["silence_duration_ms"] = 200
@@ -265,14 +265,14 @@ class Service:
     def check_log(self) -> None:
         """Check that each line about a call says so, and that nothing secret is in any line."""
         for line in self.log:
-            assert line.startswith("[CA") or LINE_OF_NO_CALL.match(line), line
-            assert "Traceback" not in line, self.process.output
+            known = line.startswith("[CA") or LINE_OF_NO_CALL.match(line)
+            assert known and "Traceback" not in line, "\n".join(self.log)
         private = [*SECRETS, *(number[1:] for number in (CALLER, CALLED, COLLEAGUE))]
         for text in private:
             assert text not in self.process.output
 
     def _resources(self) -> Resources:
-        """Count what all processes of the service hold; the workflow's warm connections excepted."""
+        """Count what the service's processes hold; warm connections to the workflow excepted."""
         pool = {
             request.peer[1]
             for request in self.openai.requests

@@ -118,8 +118,8 @@ def test_importing_changes_no_environment_variable(tmp_path: Path) -> None:
 
 def test_health_answers_without_any_settings(tmp_path: Path) -> None:
     copy_of_the_app(tmp_path)
-    code = "import app; answer = app.app.test_client().get('/health'); print(answer.status_code, answer.json)"
-    assert run_python(code, tmp_path) == "200 {'status': 'healthy'}"
+    code = "import app; answer = app.app.test_client().get('/health'); print(answer.status, answer.json)"
+    assert run_python(code, tmp_path) == "200 OK {'status': 'healthy'}"
 
 
 # ---------------------------------------------------------------- starting
@@ -148,8 +148,12 @@ def test_an_assistant_at_openai_itself_is_warned_of_at_start(command: str) -> No
     with running(command, AGENT_WORKFLOW_ID="asst_123") as process:
         eventually(lambda: "2026-08-26" in process.output, "warning")
         assert "workflow.json" in process.output
-    elsewhere = {"AGENT_BASE_URL": "https://agent.example.com/v1", "AGENT_API_KEY": "sk-agent"}
-    with running(command, AGENT_WORKFLOW_ID="asst_123", **elsewhere) as process:
+    with running(
+        command,
+        AGENT_WORKFLOW_ID="asst_123",
+        AGENT_BASE_URL="https://agent.example.com/v1",
+        AGENT_API_KEY="sk-agent",
+    ) as process:
         eventually(lambda: "asst_123" in process.output, "banner")
         assert "2026-08-26" not in process.output
 

@@ -1,4 +1,4 @@
-"""Both kinds of workflow, failing in every way there is: the caller hears of it, the call goes on."""
+"""Both kinds of workflow fail in every way there is: the caller is told, and the call goes on."""
 
 from __future__ import annotations
 
