@@ -22,8 +22,8 @@ log = logging.getLogger("voice_agent")
 # --- text -------------------------------------------------------------------------------------
 
 SENTENCE_END = re.compile(  # but not of "Dr.", "a.m.", "J." and the like, nor "1." before an item
-    r"(?m)\n+|(?<=[。！？])|(?<=[.!?…])(?<!\b[A-Z]\.)(?<!\b(?:Dr|Mr|Ms|St|No|vs)\.)"
-    r"(?<!\b(?:Mrs|[ap]\.m|e\.g|i\.e)\.)(?<!^\d\.)(?<!^\d\d\.)[\"'”’)\]*_]*\s+"
+    r"(?=\n)|(?<=[。！？])|(?<=[.!?…])(?<!\b[A-Z]\.)(?<!\b(?:Dr|Mr|Ms|St|No|vs)\.)"
+    r"(?<!\b(?:Mrs|[ap]\.m|e\.g|i\.e)\.)(?<!\n\d\.)(?<!\n\d\d\.)[\"'”’)\]*_]*[^\S\n]+"
 )
 CONTROL = re.compile(r"\[\s*(hangup|transfer)\b[^\]]*\]", re.IGNORECASE)
 LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
@@ -40,7 +40,7 @@ def sentences(chunks: Iterable[str]) -> Iterator[str]:
     Yields plain text without markdown, links or citation marks; a control marker comes as an item
     of its own, exactly `[hangup]` or `[transfer]`, whatever else stood between its brackets.
     """
-    text = ""
+    text = "\n"
     for chunk in itertools.chain(chunks, "\n"):
         *pieces, text = SENTENCE_END.split(LINK.sub(r"\1", CITATION.sub("", text + chunk)))
         for piece in pieces:
@@ -104,7 +104,6 @@ def transcoders(session: Any) -> Any:
 
 # --- settings ---------------------------------------------------------------------------------
 
-PLACEHOLDER = re.compile(r"^your_|//your-|x{8}$")  # in .env.example: to be filled in
 WORKFLOW = "Expected an ID that begins with 'asst', or a .json file: see FIX_AUDIO_ISSUE.md"
 SHAPES = {  # what a value must match, and how to say it
     "AGENT_WORKFLOW_ID": (r"asst_.+|.+\.json", WORKFLOW),
@@ -123,7 +122,7 @@ def read_json(name: str) -> Any:
 def _checked(name: str, value: str, default: str) -> Any:
     numeric = default.replace(".", "").isdigit()
     shape, meaning = (r"[\d.]+", "Expected a number") if numeric else SHAPES.get(name, (".*", ""))
-    if PLACEHOLDER.search(value):
+    if re.search(r"^your_|//your-|x{8}$", value):  # as in .env.example, to be filled in
         raise ValueError("is missing; .env.example says where to find it")
     if not re.fullmatch(shape, value):
         raise ValueError(f"is {value!r}. {meaning}")

@@ -9,14 +9,13 @@ from threading import RLock, Thread
 from time import monotonic as now
 from typing import Any
 
-import openai
 from simple_websocket import ConnectionClosed
 from websocket import WebSocket, WebSocketException, create_connection
 from wsproto.events import TextMessage
 from wsproto.utilities import LocalProtocolError
 
 from utils import heard_part, log, same_words, sentences, transcoders
-from workflow_client import WorkflowClient
+from workflow_client import FAILURES, WorkflowClient, WorkflowError
 
 CUT_IN = '[The caller cut in. Of what you said last they had heard: "{}"]'
 LINE_LOST = "[The line was lost for a moment. The caller may not have heard your last reply.]"
@@ -260,10 +259,11 @@ class VoiceHandler:
             try:
                 for sentence in sentences(self.workflow.send_message(self.call_sid, message)):
                     self.reply(turn, sentence)
+                if not sentence:
+                    raise WorkflowError("it is empty")
             except Exception as error:
-                sentence, known = "", isinstance(error, openai.OpenAIError)
+                known = isinstance(error, FAILURES)
                 log.error("[%s] no reply: %s", self.call_sid, error, exc_info=not known)
-            if not sentence:
                 self.reply(turn, self.settings.apology)
             self.inbox.task_done()
         self.workflow.calls.pop(self.call_sid, None)

@@ -13,8 +13,11 @@ from utils import log, read_json
 NOTE = "[Phone call from {caller} to {called}.]"
 
 
-class WorkflowError(openai.OpenAIError):
+class WorkflowError(Exception):
     """The workflow gave no whole reply; the message says why."""
+
+
+FAILURES = (WorkflowError, openai.OpenAIError, httpx2.HTTPError)  # what a failing workflow raises
 
 
 class ResponsesWorkflow:
@@ -102,7 +105,7 @@ class WorkflowClient:
     def send_message(self, call_sid: str, transcript: str) -> Iterator[str]:
         """Send what the caller said and yield the text of the reply as it is written.
 
-        Raises WorkflowError or openai.OpenAIError when there is no whole reply.
+        Raises one of FAILURES when there is no whole reply.
         """
         call = self.calls[call_sid]
         talk = call["conversation"] or self.create(call_sid, call["caller"], call["called"])
