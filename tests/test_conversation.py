@@ -110,7 +110,8 @@ def test_the_workflow_is_told_to_the_word_even_while_the_sentence_is_generated(
 
 def undrawled(text: str) -> str:
     """Undo what DrawlingMouth does; a letter that was cut off counts if it was heard at all."""
-    return " ".join(burst[::3].strip() for burst in re.split(r"(?<=[^ ]) (?=[^ ])", text))
+    bursts = re.split(r"(?<=[^ ]) (?=[^ ])", text)
+    return " ".join(" ".join(burst[::3] for burst in bursts).split())
 
 
 def test_caller_interrupts_before_the_response_has_an_id(service: Service) -> None:

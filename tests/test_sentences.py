@@ -14,7 +14,8 @@ import utils
 REPLY = (
     "## Prices\nDr. Smith charges **$4.50** at 9.30 a.m. on Monday【4:0†source】!"
     " See [our list](https://x.y/z?a=b.c)."
-    " Is that all?\n\n1. Oil\n2. *Brakes*\n- `tyres`\n\nMail https://mail.example/now. Bye… [transfer: +1999] [hang",
+    " Is that all?\n\n1. Oil\n2. *Brakes*\n- `tyres`\n\nMail https://mail.example/now. Bye…"
+    " [transfer: +1999] [hang",
     "up]",
 )
 PIECES = (
