@@ -114,8 +114,8 @@ SHAPES = {  # what a value must match, and how to say it
 def read_json(name: str) -> Any:
     """Read a JSON file, relative to this one; ValueError tells which and what is wrong with it."""
     try:
-        return json.loads((HERE / name).read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        return {**json.loads((HERE / name).read_text("utf-8"))}
+    except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"{name} can't be read: {error}") from error
 
 

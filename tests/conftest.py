@@ -85,7 +85,6 @@ def service(
         "REALTIME_SESSION": str(pool.session_file(session)),
         "TRANSFER_NUMBER": COLLEAGUE,
         "FILLER_SECONDS": "60",
-        "IDLE_SECONDS": "0",
         "GREETING": "Hello!",
     }
     for mark in request.node.iter_markers("settings"):
