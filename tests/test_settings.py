@@ -219,7 +219,7 @@ def test_a_local_webhook_url_may_be_http() -> None:
 
 
 @pytest.mark.parametrize("name", ["REALTIME_SESSION", "AGENT_WORKFLOW_ID"])
-@pytest.mark.parametrize("content", ['{\n "model": "gpt-6-luna",\n}', "[]", '"text"', ""])
+@pytest.mark.parametrize("content", ['{\n "model"\n}', "[]", '"text"', ""])
 def test_a_file_that_is_no_json_object_is_refused(tmp_path: Path, name: str, content: str) -> None:
     file = tmp_path / "broken.json"
     file.write_text(content, "utf-8")
