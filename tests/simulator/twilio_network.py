@@ -354,7 +354,7 @@ class Call:
             await self._run_documents(source)
         except _CallOver as over:
             self._ending = self._ending or over
-        except Exception:
+        except Exception:  # a mistake of ours must fail the test, not leave the call hanging
             self.refuse(f"the simulator itself failed: {traceback.format_exc()}")
             self._ending = self._ending or _CallOver("simulator failed", "failed")
 
