@@ -4,19 +4,17 @@ import functools
 import logging
 
 import requests
-from flask import Flask, abort, request, url_for
+from flask import Flask, abort, render_template, request
 from flask_sock import Sock
 from twilio.request_validator import RequestValidator
-from twilio.twiml.voice_response import Hangup, Say, VoiceResponse
+from twilio.twiml.voice_response import Dial, VoiceResponse
 from werkzeug.serving import make_server
 
 from utils import log, settings
 from voice_handler import VoiceHandler
-from workflow_client import WorkflowClient
+from workflow_client import FAILURES, WorkflowClient
 
-BANNER = (
-    "{0}\nVOICE AGENT SYSTEM STARTED\n{0}\nWorkflow ID: {1}\n{0}\nStarting server on port {2}..."
-)
+BANNER = "=\nVOICE AGENT SYSTEM STARTED\n=\nWorkflow ID: {}\n=\nStarting server on port {}..."
 NO_ASSISTANTS = "OpenAI ended the Assistants API on 2026-08-26: set AGENT_WORKFLOW_ID=workflow.json"
 
 app = Flask(__name__)
@@ -31,9 +29,8 @@ def refuse_strangers() -> None:
     if request.path != "/health":
         url = settings().webhook_url + request.environ.get("RAW_URI", request.full_path)
         url = url.replace("http", "ws", 1) if request.path == "/media-stream" else url
-        signature = request.headers.get("X-Twilio-Signature", "")
-        validator = RequestValidator(settings().twilio_auth_token)
-        if not validator.validate(url, request.form, signature):
+        signed = request.headers.get("X-Twilio-Signature", "")
+        if not RequestValidator(settings().twilio_auth_token).validate(url, request.form, signed):
             log.warning("refused %s: Twilio has not signed it for %s", request.path, url)
             abort(403)
 
@@ -47,19 +44,14 @@ def health() -> dict[str, str]:
 @app.post("/voice")
 def voice() -> tuple[str, dict[str, str]]:
     """Connect a call to its stream; if that breaks, Twilio comes back with the conversation."""
-    sid, caller, called = (request.form.get(field, "") for field in ("CallSid", "From", "To"))
-    attempt, twiml = request.args.get("attempt", 0, type=int), VoiceResponse()
-    if attempt > 3:
-        twiml.append(Say(settings().unavailable)).append(Hangup())
-    else:
-        talk = request.args.get("conversation") or workflow().start(sid, caller, called)
-        about = {"caller": caller, "called": called, "conversation": talk, "attempt": attempt}
-        address = settings().webhook_url.replace("http", "ws", 1)
-        stream = twiml.connect().stream(url=address + "/media-stream")
-        for name, value in about.items():
-            stream.parameter(name=name, value=value)
-        twiml.redirect(url_for("voice", conversation=talk, attempt=attempt + 1))
-    return str(twiml), {"Content-Type": "text/xml"}
+    call = [request.form.get(field, "") for field in ("CallSid", "From", "To")]
+    talk = request.args.get("conversation", "")
+    try:
+        talk = talk or workflow().start(*call)
+    except FAILURES as error:  # the first message will try again
+        log.error("[%s] no conversation with the workflow yet: %s", call[0], error)
+    about = {"conversation": talk, "attempt": request.args.get("attempt", 0, type=int)}
+    return render_template("voice.xml", settings=settings(), **about), {"Content-Type": "text/xml"}
 
 
 @sock.route("/media-stream")
@@ -72,8 +64,7 @@ def control(action: str, call_sid: str, called: str) -> bool:
     """Hang up, or transfer to TRANSFER_NUMBER, over Twilio's REST API; tell whether that worked."""
     key = settings().twilio_account_sid, settings().twilio_auth_token
     url = f"{settings().twilio_api_url}/2010-04-01/Accounts/{key[0]}/Calls/{call_sid}.json"
-    twiml = VoiceResponse()
-    twiml.dial(settings().transfer_number, caller_id=called)
+    twiml = VoiceResponse().append(Dial(settings().transfer_number, caller_id=called))
     change = {"Twiml": str(twiml)} if action == "[transfer]" else {"Status": "completed"}
     try:
         requests.post(url, change, auth=key, timeout=5).raise_for_status()
@@ -84,16 +75,13 @@ def control(action: str, call_sid: str, called: str) -> bool:
 
 
 def start() -> None:
-    """Open the log, check the settings and print the banner; exit if they have problems."""
+    """Open the log, check the settings and print the banner; SettingsError ends the program."""
     logging.basicConfig(format="%(message)s")
     logging.getLogger("werkzeug").setLevel("WARNING")
     log.setLevel("INFO")
-    try:
-        print(BANNER.format("=" * 70, settings().agent_workflow_id, settings().port), flush=True)
-    except ValueError as problems:
-        raise SystemExit(str(problems)) from None
-    address = settings().agent_base_url or settings().openai_base_url
-    if settings().agent_workflow_id.startswith("asst_") and "api.openai.com" in address:
+    banner = BANNER.format(settings().agent_workflow_id, settings().port)
+    print(banner.replace("=", "=" * 70), flush=True)
+    if settings().agent_workflow_id.startswith("asst_") and not settings().agent_base_url:
         log.warning(NO_ASSISTANTS)
 
 

@@ -7,9 +7,8 @@ import logging
 import math
 import os
 import re
-from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
-from functools import cache, partial, reduce
+from functools import cache, reduce
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,8 +25,8 @@ SENTENCE_END = re.compile(  # but not of "Dr.", "a.m.", "J." and the like, nor "
     r"(?<!\b(?:Mrs|[ap]\.m|e\.g|i\.e)\.)(?<!\n\d\.)(?<!\n\d\d\.)[\"'”’)\]*_]*[^\S\n]+"
 )
 CONTROL = re.compile(r"\[\s*(hangup|transfer)\b[^\]]*\]", re.IGNORECASE)
-LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
-CITATION = re.compile(r"【[^】]*】|\ue200[^\ue201]*\ue201|(?<=\w)\s?\[\d+\]")
+# Links, whose text remains, and citation marks
+LINK = r"!?\[([^\]]*)\]\([^)]*\)|【[^】]*】|\ue200[^\ue201]*\ue201|(?<=\w)\s?\[\d+\]"
 MARKUP = re.compile(
     r"<?(?:https?://|www\.)[^\s>]*[^\s>.,;:!?)]>?|\(\)"
     r"|^\s*(?:#+|[-+*•>])\s+|[*`|]+|~~|(?<!\w)_+|_+(?!\w)|^\s*[-=]{3,}"
@@ -42,7 +41,7 @@ def sentences(chunks: Iterable[str]) -> Iterator[str]:
     """
     text = "\n"
     for chunk in itertools.chain(chunks, "\n"):
-        *pieces, text = SENTENCE_END.split(LINK.sub(r"\1", CITATION.sub("", text + chunk)))
+        *pieces, text = SENTENCE_END.split(re.sub(LINK, r"\1", text + chunk))
         for piece in pieces:
             plain = " ".join(MARKUP.sub("", CONTROL.sub("", piece)).split())
             if re.search(r"\w", plain):
@@ -68,73 +67,65 @@ _SINC = [math.sin(math.pi * n * 0.3) / (math.pi * n) if n else 0.3 for n in rang
 LOW_PASS = [tap * (0.54 + 0.46 * math.cos(math.pi * n / 23)) for n, tap in enumerate(_SINC, -23)]
 
 
-def mulaw_to_pcm16(mulaw: bytes, rate: int = 8000, state: dict[str, Any] | None = None) -> bytes:
-    """Convert 8 kHz mulaw to little-endian PCM16 at `rate` (8000 or 24000 Hz).
-
-    For a stream, pass the same `state` dict with every chunk, so that chunks join without a click.
-    """
-    state = {} if state is None else state
-    pcm, state["up"] = audioop.ratecv(audioop.ulaw2lin(mulaw, 2), 2, 1, 8000, rate, state.get("up"))
-    return pcm
+def mulaw_to_pcm16(mulaw: bytes, rate: int = 8000) -> bytes:
+    """Convert 8 kHz mulaw to little-endian PCM16 at `rate` (8000 or 24000 Hz)."""
+    return audioop.ratecv(audioop.ulaw2lin(mulaw, 2), 2, 1, 8000, rate, None)[0]
 
 
-def pcm16_to_mulaw(pcm: bytes, rate: int = 8000, state: dict[str, Any] | None = None) -> bytes:
+def pcm16_to_mulaw(pcm: bytes, rate: int = 8000) -> bytes:
     """Convert little-endian PCM16 at `rate` (8000 or 24000 Hz) to 8 kHz mulaw.
 
-    24 kHz is low-passed first, which audioop's rate conversion doesn't. `state` as above.
+    24 kHz is low-passed first, which audioop's rate conversion doesn't.
     """
-    state = {} if state is None else state
     if rate > 8000:
-        wide = state.get("past", bytes(4 * len(LOW_PASS) - 4)) + audioop.lin2lin(pcm, 2, 4)
-        state["past"] = wide[2 * len(pcm) :]
+        wide = bytes(4 * len(LOW_PASS) - 4) + audioop.lin2lin(pcm, 2, 4)
         shifted = (wide[4 * i :][: 2 * len(pcm)] for i in range(len(LOW_PASS)))
         taps = map(audioop.mul, shifted, itertools.repeat(4), LOW_PASS)
         pcm = audioop.lin2lin(reduce(lambda a, b: audioop.add(a, b, 4), taps), 4, 2)
-    pcm, state["down"] = audioop.ratecv(pcm, 2, 1, rate, 8000, state.get("down"))
-    return audioop.lin2ulaw(pcm, 2)
-
-
-def transcoders(session: Any) -> Any:
-    """Return what turns a stream's base64 audio from mulaw into the session's format, and back."""
-    if session["audio"]["input"]["format"]["type"] == "audio/pcmu":
-        return str, str
-    converters = (partial(f, rate=24000, state={}) for f in (mulaw_to_pcm16, pcm16_to_mulaw))
-    return [lambda audio, f=f: b64encode(f(b64decode(audio))).decode() for f in converters]
+    return audioop.lin2ulaw(audioop.ratecv(pcm, 2, 1, rate, 8000, None)[0], 2)
 
 
 # --- settings ---------------------------------------------------------------------------------
 
 WORKFLOW = "Expected an ID that begins with 'asst', or a .json file: see FIX_AUDIO_ISSUE.md"
-SHAPES = {  # what a value must match, and how to say it
-    "AGENT_WORKFLOW_ID": (r"asst_.+|.+\.json", WORKFLOW),
-    "WEBHOOK_URL": (r"https://[^/]+|http://127\.0\.0\.1:\d+", "Expected https:// and a host"),
-}
+SHAPES = (  # variable, what is to be found in its value or in the file it names, what to do if not
+    ("", r"^(?!your_|.*//your-|.*x{8}$)", "Missing: .env.example says where to find it"),
+    ("SECONDS$|TIMEOUT$|^PORT$", r"^\d+(\.\d+)?$", "Expected a number"),
+    ("WORKFLOW_ID", r"^asst_.|^\{", WORKFLOW),
+    ("WEBHOOK_URL", r"^https://[^/]+$|^http://127\.0\.0\.1:\d+$", "Expected https:// and a host"),
+    ("TRANSFER_NUMBER", r"^(\+\d{7,15})?$", "Expected a number like +15550001111, or nothing"),
+    ("SESSION", r'"create_response": false', 'Say "create_response": false in "turn_detection"'),
+    ("SESSION", r'"interrupt_response": false', 'Say "interrupt_response": false there, too'),
+    ("SESSION", r'"transcription": \{[^}]*"model": "', 'Name a "model" in "transcription"'),
+    ("SESSION", r'("format": {"type": "audio/pcmu"}).*\1', 'Say {"type": "audio/pcmu"} twice'),
+)
 
 
 def read_json(name: str) -> Any:
-    """Read a JSON file, relative to this one; ValueError tells which and what is wrong with it."""
-    try:
-        return {**json.loads((HERE / name).read_text("utf-8"))}
-    except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"{name} can't be read: {error}") from error
+    """Read a JSON file, relative to this one."""
+    return json.loads((HERE / name).read_text("utf-8"))
 
 
 def _checked(name: str, value: str, default: str) -> Any:
-    numeric = default.replace(".", "").isdigit()
-    shape, meaning = (r"[\d.]+", "Expected a number") if numeric else SHAPES.get(name, (".*", ""))
-    if re.search(r"^your_|//your-|x{8}$", value):  # as in .env.example, to be filled in
-        raise ValueError("is missing; .env.example says where to find it")
-    if not re.fullmatch(shape, value):
-        raise ValueError(f"is {value!r}. {meaning}")
     content = read_json(value) if value.endswith(".json") else value
-    return json.loads(value) if numeric else content if name == "REALTIME_SESSION" else value
+    text = json.dumps(content, sort_keys=True).strip('"')
+    for variable, shape, advice in SHAPES:
+        if re.search(variable, name) and not re.search(shape, text):
+            raise ValueError(advice)
+    if default.replace(".", "").isdigit():
+        return json.loads(value) or 1e6  # 0 seconds mean never
+    return content if name == "REALTIME_SESSION" else value
+
+
+class SettingsError(SystemExit, ValueError):
+    """What is wrong with the settings. Uncaught, it ends the program in plain words."""
 
 
 @cache
 def settings() -> Any:
     """Read the settings from the environment and `.env`: an attribute each, in lower case.
 
-    `.env.example` names them all and has their defaults. Raises ValueError with every problem at
+    `.env.example` names them all and has their defaults. Raises SettingsError with every problem at
     once, each naming its variable and the fix.
     """
     given = {**dotenv_values(HERE / ".env"), **os.environ}
@@ -143,10 +134,10 @@ def settings() -> Any:
         value = (given.get(name) or default or "").strip().rstrip("/")
         try:
             values[name.lower()] = _checked(name, value, default or "")
-        except ValueError as error:
-            problems.append(f"  {name} {error}")
+        except (OSError, ValueError) as error:
+            problems.append(f"  {name} ({value}): {error}")
     if len(problems) > 1:
-        raise ValueError("\n".join(problems))
+        raise SettingsError("\n".join(problems))
     return SimpleNamespace(**values)
 
 

@@ -9,18 +9,18 @@ from threading import RLock, Thread
 from time import monotonic as now
 from typing import Any
 
-from simple_websocket import ConnectionClosed
+import wsproto
 from websocket import WebSocket, WebSocketException, create_connection
-from wsproto.events import TextMessage
-from wsproto.utilities import LocalProtocolError
 
-from utils import heard_part, log, same_words, sentences, transcoders
+from utils import heard_part, log, same_words, sentences
 from workflow_client import FAILURES, WorkflowClient, WorkflowError
 
 CUT_IN = '[The caller cut in. Of what you said last they had heard: "{}"]'
 LINE_LOST = "[The line was lost for a moment. The caller may not have heard your last reply.]"
+PRESSED = "[The caller pressed {} on the keypad.]"
 READ_ALOUD = "Read the user's text aloud, word for word. Add nothing, answer nothing."
-GONE = (OSError, LocalProtocolError, WebSocketException, ConnectionClosed)
+# How a dead socket shows: RuntimeError is the base of simple-websocket's ConnectionClosed.
+GONE = (OSError, RuntimeError, WebSocketException, wsproto.utilities.LocalProtocolError)
 SAFE: Any = {"redirect_limit": 0, "skip_utf8_validation": True, "enable_multithread": True}
 
 
@@ -45,9 +45,8 @@ class VoiceHandler:
         self.audio_ms: Counter[str] = Counter()  # mark -> sound sent to Twilio
         self.timers: dict[Any, float] = {}  # method -> when it is due
         self.clock: list[float] = []  # this turn's last word, transcript, first text
-        self.call_sid = self.in_flight = self.response_id = self.heard = self.cut = self.note = ""
-        self.turn, self.playing_since, self.ready = 0, 0.0, False
-        self.encode, self.decode = transcoders(settings.realtime_session)
+        self.call_sid = self.in_flight = self.response_id = self.heard = self.cut = self.keys = ""
+        self.turn, self.playing_since, self.ready, self.prompted = 0, 0.0, False, False
         self.names, self.fillers = itertools.count(1), itertools.cycle(settings.filler.split("|"))
 
     # --- the two sockets ------------------------------------------------------------------------
@@ -63,7 +62,7 @@ class VoiceHandler:
         log.info("[%s] call ended", self.call_sid)
 
     def listen(self) -> None:
-        """Read Realtime until its session ends, which ends the stream."""
+        """Configure a Realtime session and read it to its end, which ends the stream."""
         url = f"ws{self.settings.openai_base_url[4:]}/realtime?model={self.settings.realtime_model}"
         key = {"Authorization": f"Bearer {self.settings.openai_api_key}"}
         try:
@@ -73,8 +72,7 @@ class VoiceHandler:
             while self.twilio.connected and (event := self.realtime.recv()):
                 self.dispatch(event, "type")
         except GONE as error:
-            if self.twilio.connected:
-                log.warning("[%s] Realtime is gone: %r", self.call_sid, error)
+            log.info("[%s] Realtime is gone: %r", self.call_sid, error)
         self.realtime.shutdown()
         self.close()
 
@@ -93,7 +91,7 @@ class VoiceHandler:
         """Send Twilio a whole message (the library's own `send` may stop half-way)."""
         message = json.dumps({"event": event, "streamSid": self.stream_sid, **body})
         with suppress(*GONE):
-            self.twilio.sock.sendall(self.twilio.ws.send(TextMessage(message)))
+            self.twilio.sock.sendall(self.twilio.ws.send(wsproto.events.TextMessage(message)))
 
     def to_realtime(self, kind: str, **body: Any) -> None:
         """Send Realtime an event; into a dead socket nothing is sent, and its reader finds out."""
@@ -115,17 +113,23 @@ class VoiceHandler:
         self.note = LINE_LOST if self.about["attempt"] != "0" else ""
         log.info("[%s] call %s", self.call_sid, "resumed" if self.note else "started")
         self.queue.append(self.settings.bridge if self.note else self.settings.greeting)
+        self.timers[self.end] = now() + self.settings.max_call_seconds
         for work in (self.listen, self.answer):
             Thread(target=work, daemon=True).start()
 
     def on_media(self, message: Any) -> None:
         """Relay 20 ms of the caller's sound, then do what is due."""
         if self.ready:
-            audio = self.encode(message["media"]["payload"])
-            self.to_realtime("input_audio_buffer.append", audio=audio)
+            self.to_realtime("input_audio_buffer.append", audio=message["media"]["payload"])
         for act in [act for act, due in self.timers.items() if now() >= due]:
             if self.timers.pop(act, None):
                 act()
+
+    def on_dtmf(self, message: Any) -> None:
+        """Gather keys until `#` or a pause; they interrupt like speech."""
+        self.on_input_audio_buffer_speech_started({"item_id": "keypad"})
+        self.keys += message["dtmf"]["digit"]
+        self.timers[self.settle] = now() + 2 * ("#" not in self.keys)
 
     def on_mark(self, message: Any) -> None:
         """Note what has been heard. A mark that `clear` sent back names nothing in `spoken`."""
@@ -157,30 +161,40 @@ class VoiceHandler:
         if None not in self.hearing.values():
             self.settle()
 
-    def settle(self) -> None:
-        """Send on what the caller said, and what they had heard of the reply it cuts short.
+    def on_conversation_item_input_audio_transcription_failed(self, event: Any) -> None:
+        """Ask the caller to say it again."""
+        self.drop_reply()
+        self.queue.append(self.settings.say_again)
+        self.hearing.pop(event["item_id"], None)
 
-        If it was nothing (noise, a cough), what was cut short is said again.
-        """
+    def settle(self) -> None:
+        """Send on what the caller said, or pressed; after a mere noise, say again what it cut."""
+        self.hearing["keypad"] = self.keys and PRESSED.format(self.keys.rstrip("#") or "#")
         words = " ".join(filter(None, self.hearing.values()))
         self.hearing.clear()
         if words:
-            self.interrupt()
-            if self.turn and (self.inbox.unfinished_tasks or " ".join(self.queue) != self.cut):
-                self.note = CUT_IN.format((self.heard + self.cut).strip())
-            self.turn += 1
+            self.drop_reply()
             self.inbox.put((self.turn, f"{self.note} {words}".strip()))
-            self.queue.clear()
-            self.note = self.heard = ""
+            self.note, self.prompted = "", False
             self.clock.append(now())
             self.timers[self.fill] = now() + self.settings.filler_seconds
-        self.cut = ""
+        self.cut = self.keys = ""
+
+    def drop_reply(self) -> None:
+        """Forget what was still to be said; the next message tells what was heard of it."""
+        self.interrupt()
+        if self.turn and (self.inbox.unfinished_tasks or " ".join(self.queue) != self.cut):
+            self.note = CUT_IN.format((self.heard + self.cut).strip())
+        self.turn, self.heard = self.turn + 1, ""
+        self.queue.clear()
 
     # --- what is said ---------------------------------------------------------------------------
 
     def go_on(self) -> None:
-        """Say the next thing, or do it, if the line is free."""
-        if not self.queue or not self.ready or self.in_flight or None in self.hearing.values():
+        """Say the next thing, or do it, if the line is free; when all is said, wait for words."""
+        if self.queue or self.spoken or self.hearing or self.inbox.unfinished_tasks:
+            self.timers[self.prompt] = now() + self.settings.idle_seconds
+        if not self.queue or not self.ready or self.in_flight or self.hearing:
             return
         if self.queue[0] not in ("[hangup]", "[transfer]"):
             self.speak(self.queue.popleft())
@@ -192,18 +206,17 @@ class VoiceHandler:
         self.in_flight, self.response_id = str(next(self.names)), ""
         self.spoken[self.in_flight] = text
         content = [{"type": "input_text", "text": text}]
+        said = {"type": "message", "role": "user", "content": content}
         response: Any = {"conversation": "none", "instructions": READ_ALOUD, "tool_choice": "none"}
-        response["input"] = [{"type": "message", "role": "user", "content": content}]
-        response["metadata"] = {"mark": self.in_flight}
+        response |= {"input": [said], "metadata": {"mark": self.in_flight}}
         self.to_realtime("response.create", event_id=self.in_flight, response=response)
 
     def on_response_created(self, event: Any) -> None:
         """Learn the ID of the response in flight; cancel any other."""
-        response = event["response"]
-        if self.in_flight and (response.get("metadata") or {}).get("mark") == self.in_flight:
-            self.response_id = response["id"]
+        if (event["response"].get("metadata") or {}).get("mark") == self.in_flight:
+            self.response_id = event["response"]["id"]
         else:  # interrupted before its ID was known, or never asked for
-            self.to_realtime("response.cancel", response_id=response["id"])
+            self.to_realtime("response.cancel", response_id=event["response"]["id"])
 
     def on_response_output_audio_delta(self, event: Any) -> None:
         """Relay the sound of the sentence in flight."""
@@ -214,9 +227,8 @@ class VoiceHandler:
                 times = [f"{(at - self.clock[0]) * 1000:.0f} ms" for at in (*self.clock[1:], now())]
                 log.info("[%s] transcript %s, first text %s, first audio %s", self.call_sid, *times)
                 self.clock = []
-            audio = self.decode(event["delta"])
-            self.audio_ms[self.in_flight] += len(audio) * 3 // 4 // 8
-            self.to_twilio("media", media={"payload": audio})
+            self.audio_ms[self.in_flight] += len(event["delta"]) * 3 // 4 // 8
+            self.to_twilio("media", media={"payload": event["delta"]})
 
     def on_response_output_audio_transcript_done(self, event: Any) -> None:
         """Check that what was said is what was asked for."""
@@ -281,9 +293,20 @@ class VoiceHandler:
 
     def fill(self) -> None:
         """Bridge the workflow's silence."""
-        if not self.hearing:
-            self.queue.append(next(self.fillers))
+        self.queue.append(next(self.fillers))
         self.timers[self.fill] = now() + 8
+
+    def prompt(self) -> None:
+        """Ask a silent caller once, then say goodbye."""
+        goodbye = [self.settings.goodbye, "[hangup]"]
+        self.queue += goodbye if self.prompted else [self.settings.idle_prompt]
+        self.prompted = True
+
+    def end(self) -> None:
+        """Say goodbye to a call that has lasted too long, and hang up even if the caller talks."""
+        self.drop_reply()
+        self.queue += [self.settings.goodbye, "[hangup]"]
+        self.timers[lambda: self.act("[hangup]")] = now() + 20
 
     def act(self, action: str) -> None:
         """Hang up or transfer."""

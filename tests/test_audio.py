@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import audioop
 import math
-import random
 from array import array
 
 import pytest
@@ -65,26 +64,6 @@ def test_speech_passes_to_24_khz(hertz: int) -> None:
     assert loudness(utils.mulaw_to_pcm16(mulaw, 24000)) == pytest.approx(
         loudness(tone(hertz, 24000)), abs=2
     )
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_chunks_of_a_stream_join_without_a_click(seed: int) -> None:
-    dice = random.Random(seed)
-    up, down = tone(440, 8000), tone(440, 24000)
-    mulaw = audioop.lin2ulaw(up, 2)
-    whole_up, whole_down = utils.mulaw_to_pcm16(mulaw, 24000), utils.pcm16_to_mulaw(down, 24000)
-    state: dict[str, object] = {}
-    parts = b"".join(
-        utils.mulaw_to_pcm16(mulaw[start : start + 160], 24000, state)
-        for start in range(0, len(mulaw), 160)
-    )
-    assert parts == whole_up
-    state, parts, start = {}, b"", 0
-    while start < len(down):
-        size = 2 * dice.randint(1, 2000)
-        parts += utils.pcm16_to_mulaw(down[start : start + size], 24000, state)
-        start += size
-    assert parts == whole_down
 
 
 def test_words_survive_both_conversions() -> None:

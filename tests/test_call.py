@@ -18,8 +18,6 @@ from tests.simulator.openai_server import RealtimeSession, Reply
 from tests.simulator.speech import mulaw_to_pcm16
 from tests.simulator.twilio_network import Call
 
-PCM = {"type": "audio/pcm", "rate": 24000}
-
 
 @both_kinds
 def test_caller_is_greeted_heard_and_answered(service: Service) -> None:
@@ -32,15 +30,6 @@ def test_caller_is_greeted_heard_and_answered(service: Service) -> None:
     assert call.heard() == (
         "Hello! You said: I need an oil change für 9.30 € ☎. You said: Thank you."
     )
-
-
-@pytest.mark.session({"audio.input.format": PCM, "audio.output.format": PCM})
-def test_a_server_without_g711_is_spoken_to_in_pcm(service: Service) -> None:
-    call = service.call()
-    assert service.session.config["audio"]["output"]["format"] == PCM
-    call.say("Does this survive two conversions?")
-    hear_out(call, "You said: Does this survive two conversions?.")
-    assert service.messages == ["Does this survive two conversions?"]
 
 
 def test_the_session_is_what_the_file_says(service: Service) -> None:

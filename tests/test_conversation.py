@@ -246,6 +246,14 @@ def test_two_stretches_of_speech_become_one_message_in_their_order(
 # ---------------------------------------------------------------- no dead air
 
 
+@pytest.mark.settings(FILLER_SECONDS="0")
+def test_no_filler_at_all_if_its_seconds_are_0(service: Service) -> None:
+    service.brain.reply = lambda text, history: Reply("It is.", first_delay=2.0)
+    call = service.call()
+    answered_turn(call, "Is it", "It is.")
+    assert call.heard() == "Hello! It is."
+
+
 @pytest.mark.settings(FILLER_SECONDS="0.5", FILLER="Let me look.|One moment.")
 def test_a_slow_workflow_is_bridged_by_fillers_in_turn(service: Service) -> None:
     service.brain.reply = lambda text, history: Reply(
@@ -284,6 +292,53 @@ def test_no_filler_while_the_caller_goes_on(service: Service) -> None:
     service.wait_for_messages(1)
     answered_turn(call, "the car you told me about yesterday", "It is.")
     assert call.heard().removeprefix(before) == " It is."
+
+
+PATIENCE = pytest.mark.settings(
+    IDLE_SECONDS="1", IDLE_PROMPT="Are you there?", GOODBYE="Thank you. Goodbye!"
+)
+
+
+@PATIENCE
+def test_a_silent_caller_is_asked_once_and_then_the_call_ends(service: Service) -> None:
+    call = service.call()
+    call.wait_ended()
+    assert call.heard() == "Hello! Are you there? Thank you. Goodbye!"
+    assert call.end_reason == "completed by REST"
+    assert service.messages == []
+
+
+@PATIENCE
+def test_a_caller_who_answers_the_question_is_asked_again_another_time(service: Service) -> None:
+    call = service.call()
+    hear_out(call, "Are you there?")
+    answered_turn(call, "Yes", "You said: Yes.")
+    hear_out(call, "You said: Yes. Are you there?")
+    answered_turn(call, "Still", "You said: Still.")
+    assert not call.ended
+    assert "Goodbye" not in call.heard()
+
+
+@PATIENCE
+def test_silence_while_the_agent_thinks_or_speaks_is_not_idleness(service: Service) -> None:
+    service.brain.reply = lambda text, history: Reply(THIRD, first_delay=2.5)
+    call = service.call()
+    answered_turn(call, "Tell me", THIRD)
+    assert call.heard() == f"Hello! {THIRD}"
+
+
+@pytest.mark.settings(MAX_CALL_SECONDS="2", GOODBYE="Time is up. Goodbye!")
+@pytest.mark.parametrize("doing", ["listening", "speaking", "thinking"])
+def test_the_longest_call_ends_with_a_goodbye(service: Service, doing: str) -> None:
+    service.brain.reply = lambda text, history: Reply(
+        STORY * 3, first_delay=4 if doing == "thinking" else 0.02
+    )
+    call = service.call()
+    if doing != "listening":
+        call.say("Tell me a story")
+    call.wait_ended()
+    assert call.heard().endswith("Time is up. Goodbye!")
+    assert call.end_reason == "completed by REST"
 
 
 # ---------------------------------------------------------------- ending and handing over
@@ -389,6 +444,45 @@ def is_resumed(streams: int, call: Call) -> bool:
     return call.ended or again
 
 
+# ---------------------------------------------------------------- keypad
+
+
+@pytest.mark.parametrize("keys", ["123#", "123"])
+def test_keys_reach_the_workflow_as_one_message(service: Service, keys: str) -> None:
+    call = service.call()
+    call.press(keys)
+    hear_out(call, "You said: [The caller pressed 123 on the keypad.].")
+    assert service.messages == ["[The caller pressed 123 on the keypad.]"]
+    assert call.heard().count("You said") == 1
+
+
+def test_keys_interrupt_like_speech(service: Service) -> None:
+    service.realtime.speed = 50
+    service.brain.reply = lambda text, history: "Noted." if "keypad" in text else STORY
+    call = service.call()
+    call.say("Tell me a story")
+    call.wait_for_heard("noise")
+    call.press("42#")
+    call.wait_for("clear")
+    heard = call.heard().removeprefix("Hello! ")
+    hear_out(call, "Noted.")
+    assert call.heard() == f"Hello! {heard} Noted."
+    message = service.messages[-1]
+    assert message.endswith("[The caller pressed 42 on the keypad.]")
+    assert_same_to_a_word(heard_of_last_reply(message), heard)
+
+
+# ---------------------------------------------------------------- failing ears
+
+
+def test_caller_is_asked_to_say_again_what_could_not_be_transcribed(service: Service) -> None:
+    call = service.call()
+    service.realtime.fail_transcripts = 1
+    answered_turn(call, "Mumble", "Could you say it again?")
+    answered_turn(call, "Hello", "You said: Hello.")
+    assert service.messages == ["Hello"]
+
+
 # ---------------------------------------------------------------- every phrase is a setting
 
 
@@ -396,7 +490,11 @@ GERMAN = pytest.mark.settings(
     GREETING="Grüß Gott!",
     FILLER="Moment bitte.",
     FILLER_SECONDS="0.4",
+    IDLE_PROMPT="Sind Sie noch da?",
+    IDLE_SECONDS="1",
+    GOODBYE="Auf Wiederhören!",
     APOLOGY="Das ging schief.",
+    SAY_AGAIN="Wie bitte?",
     NO_TRANSFER="Niemand ist da.",
     BRIDGE="Da sind wir wieder.",
     UNAVAILABLE="Später & <bald> wieder.",
@@ -411,11 +509,15 @@ def test_every_phrase_the_caller_hears_is_a_setting(service: Service) -> None:
     )
     call = service.call()
     answered_turn(call, "Hallo", "Moment bitte. Hallo.")
+    service.realtime.fail_transcripts = 1
+    answered_turn(call, "Hm", "Wie bitte?")
     service.brain.fail_next(1, "failed")
     answered_turn(call, "Oh", "Das ging schief.")
     answered_turn(call, "Chef", "Niemand ist da.")
     call.stream.reset()
     call.wait_for_heard("Da sind wir wieder.")
+    call.wait_ended()
+    assert call.heard().endswith("Da sind wir wieder. Sind Sie noch da? Auf Wiederhören!")
 
 
 @GERMAN
@@ -424,16 +526,3 @@ def test_the_last_words_of_the_safety_net_are_a_setting(service: Service) -> Non
     call.wait_ended()
     assert call.said == ["Später & <bald> wieder."]
     assert call.end_reason == "<Hangup>"
-
-
-# ---------------------------------------------------------------- failing ears
-
-
-def test_a_transcript_that_fails_is_taken_for_noise(service: Service) -> None:
-    failed = "conversation.item.input_audio_transcription.failed"
-    call = service.call()
-    service.realtime.fail_transcripts = 1
-    call.say("Mumble")
-    service.openai.wait_for(lambda _: service.session.sent_events(failed))
-    answered_turn(call, "Hello", "You said: Hello.")
-    assert service.messages == ["Hello"]

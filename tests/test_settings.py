@@ -202,8 +202,10 @@ def test_placeholders_of_the_example_count_as_missing(tmp_path: Path) -> None:
         ("WEBHOOK_URL", "voice.example.com", "https"),
         ("WEBHOOK_URL", "http://127.0.0.1.evil.example", "https"),
         ("PORT", "five thousand", "PORT"),
+        ("IDLE_SECONDS", "-1", "IDLE_SECONDS"),
         ("FILLER_SECONDS", "1.2.3", "FILLER_SECONDS"),
         ("WORKFLOW_TIMEOUT", "nan", "WORKFLOW_TIMEOUT"),
+        ("TRANSFER_NUMBER", "call me", "TRANSFER_NUMBER"),
         ("REALTIME_SESSION", "nowhere.json", "nowhere.json"),
     ],
 )
@@ -216,6 +218,42 @@ def test_a_wrong_value_is_refused_with_the_fix(name: str, value: str, words: str
 def test_a_local_webhook_url_may_be_http() -> None:
     with running(WEBHOOK_URL="http://127.0.0.1:5000"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"audio.input.turn_detection.create_response": True}, '"create_response": false'),
+        ({"audio.input.turn_detection.create_response": ...}, '"create_response": false'),
+        ({"audio.input.turn_detection.interrupt_response": True}, '"interrupt_response": false'),
+        ({"audio.input.turn_detection.interrupt_response": ...}, '"interrupt_response": false'),
+        ({"audio.input.turn_detection": None}, "turn_detection"),
+        ({"audio.input.turn_detection": ...}, "turn_detection"),
+        ({"audio.input.transcription": None}, "transcription"),
+        ({"audio.input.transcription": ...}, "transcription"),
+        ({"audio.input.format": {"type": "audio/pcm", "rate": 24000}}, "audio/pcmu"),
+        ({"audio.output.format": ...}, "audio/pcmu"),
+        ({"audio.output.format": {"type": "audio/pcma"}}, "audio/pcmu"),
+        (
+            {
+                "audio.input.format": {"type": "audio/pcma"},
+                "audio.output.format": {"type": "audio/pcma"},
+            },
+            "audio/pcmu",
+        ),
+        ({"audio": ...}, "turn_detection"),
+        ({"audio": "loud"}, "turn_detection"),
+    ],
+    ids=str,
+)
+def test_a_session_the_service_cannot_work_with_is_refused(
+    tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    output = refusal(REALTIME_SESSION=str(session_file(tmp_path, **changes)))
+    assert "REALTIME_SESSION" in output
+    assert words in output
+    assert "NoneType" not in output
+    assert "object" not in output
 
 
 @pytest.mark.parametrize("name", ["REALTIME_SESSION", "AGENT_WORKFLOW_ID"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree
@@ -115,23 +114,6 @@ def test_asking_twice_for_a_call_starts_one_conversation(service: Service) -> No
         parameters(other)["conversation"]
         != parameters(post(service, form=form).text)["conversation"]
     )
-
-
-def test_asking_again_before_the_first_answer_starts_one_conversation(service: Service) -> None:
-    service.brain.create_delay = 0.5
-    form, answers = {**FORM, "CallSid": "CA" + "3" * 32}, []
-    asking = [
-        threading.Thread(target=lambda: answers.append(post(service, form=form).text))
-        for _ in range(2)
-    ]
-    for thread in asking:
-        thread.start()
-    for thread in asking:
-        thread.join(20)
-    assert len(answers) == 2
-    assert answers[0] == answers[1]
-    created = [r for r in service.openai.requests if r.path.endswith("/conversations")]
-    assert len(created) == 1
 
 
 @both_kinds

@@ -13,8 +13,6 @@ from tests.simulator.openai_server import OpenAISimulator, Reply
 APOLOGY = "I'm sorry, something went wrong. Could you try that again?"
 IMPATIENT = pytest.mark.settings(WORKFLOW_TIMEOUT="1")
 RUN_LEFT_BEHIND = "while a run"  # how Assistants refuse a message after an unfinished run
-KINDS = ("workflow.json", "asst_test")
-SILENT_RUN = ("asst_test", "silent")
 FAILURES: dict[str, dict[str, Any]] = {
     "rate limit": {"status": "http_429"},
     "server error": {"status": "http_500"},
@@ -25,20 +23,17 @@ FAILURES: dict[str, dict[str, Any]] = {
     "broken off": {"status": "break"},
     "silent": {"status": "hang"},
     "no answer at all": {"status": "http_hang"},
+    "asks for a tool": {"status": "requires_action"},
     "empty": {"status": "completed", "chunks": ""},
     "blank": {"status": "completed", "chunks": "  \n "},
 }
 
 
+@both_kinds
 @IMPATIENT
-@pytest.mark.parametrize(
-    ("workflow", "failure"),
-    # A run that says nothing goes on by itself, so an assistant's next turn can't work at once.
-    [(kind, failure) for kind in KINDS for failure in FAILURES if (kind, failure) != SILENT_RUN],
-    scope="session",
-)
+@pytest.mark.parametrize("failure", FAILURES)
 def test_a_failing_workflow_is_apologised_for_once_and_the_next_turn_works(
-    service: Service, workflow: str, failure: str
+    service: Service, failure: str
 ) -> None:
     service.tolerate(RUN_LEFT_BEHIND)
     service.brain.fail_next(1, **FAILURES[failure])
@@ -53,7 +48,7 @@ def test_a_failing_workflow_is_apologised_for_once_and_the_next_turn_works(
 
 @both_kinds
 @IMPATIENT
-@pytest.mark.parametrize("status", ["break", "failed"])
+@pytest.mark.parametrize("status", ["break", "failed", "hang"])
 def test_what_was_written_before_a_failure_is_said_before_the_apology(
     service: Service, status: str
 ) -> None:
@@ -112,6 +107,22 @@ def test_a_call_remembers_what_was_said(service: Service) -> None:
         hear_out(call, ".")
     counts = [int(word.strip(".")) for word in call.heard().split() if word.strip(".").isdigit()]
     assert counts == [1, 3, 5]
+
+
+@pytest.mark.parametrize("workflow", ["asst_test"])
+def test_a_run_left_behind_by_another_process_is_ended(service: Service, workflow: str) -> None:
+    service.tolerate(RUN_LEFT_BEHIND)
+    service.brain.reply = lambda text, history: (
+        Reply("Never heard", first_delay=60) if text == "First" else f"You said: {text}."
+    )
+    call = service.call()
+    call.say("First")
+    service.openai.wait_for(lambda openai: openai.brain.turns)
+    call.stream.reset()
+    call.wait_for_stream(number=2)
+    hear_out(call, "Please go on.")
+    call.say("Second")
+    hear_out(call, "Second.", 20)
 
 
 @pytest.mark.parametrize("workflow", ["asst_test"])
