@@ -2,6 +2,7 @@
 
 import functools
 import logging
+from threading import Thread
 
 import requests
 from flask import Flask, abort, render_template, request
@@ -17,8 +18,17 @@ from workflow_client import FAILURES, WorkflowClient
 BANNER = "=\nVOICE AGENT SYSTEM STARTED\n=\nWorkflow ID: {}\n=\nStarting server on port {}..."
 NO_ASSISTANTS = "OpenAI ended the Assistants API on 2026-08-26: set AGENT_WORKFLOW_ID=workflow.json"
 
+
+class NoThread(Thread):
+    """What simple-websocket gets for its reader: `read_stream` runs it in the request's thread."""
+
+    def start(self) -> None:
+        """Start nothing."""
+
+
 app = Flask(__name__)
-app.config.update(MAX_CONTENT_LENGTH=65536, SOCK_SERVER_OPTIONS={"max_message_size": 65536})
+socket_options = {"max_message_size": 65536, "receive_bytes": 65536, "thread_class": NoThread}
+app.config.update(MAX_CONTENT_LENGTH=65536, SOCK_SERVER_OPTIONS=socket_options)
 sock = Sock(app)
 workflow = functools.cache(lambda: WorkflowClient(settings()))
 

@@ -93,7 +93,6 @@ SHAPES = (  # variable, what is to be found in its value or in the file it names
     ("SECONDS$|TIMEOUT$|^PORT$", r"^\d+(\.\d+)?$", "Expected a number"),
     ("WORKFLOW_ID", r"^asst_.|^\{", WORKFLOW),
     ("WEBHOOK_URL", r"^https://[^/]+$|^http://127\.0\.0\.1:\d+$", "Expected https:// and a host"),
-    ("TRANSFER_NUMBER", r"^(\+\d{7,15})?$", "Expected a number like +15550001111, or nothing"),
     ("SESSION", r'"create_response": false', 'Say "create_response": false in "turn_detection"'),
     ("SESSION", r'"interrupt_response": false', 'Say "interrupt_response": false there, too'),
     ("SESSION", r'"transcription": \{[^}]*"model": "', 'Name a "model" in "transcription"'),
@@ -112,9 +111,8 @@ def _checked(name: str, value: str, default: str) -> Any:
     for variable, shape, advice in SHAPES:
         if re.search(variable, name) and not re.search(shape, text):
             raise ValueError(advice)
-    if default.replace(".", "").isdigit():
-        return json.loads(value) or 1e6  # 0 seconds mean never
-    return content if name == "REALTIME_SESSION" else value
+    number = default.replace(".", "").isdigit() and (json.loads(value) or 1e6)  # 0 means never
+    return number or (content if name == "REALTIME_SESSION" else value)
 
 
 class SettingsError(SystemExit, ValueError):

@@ -18,6 +18,7 @@ from workflow_client import FAILURES, WorkflowClient, WorkflowError
 CUT_IN = '[The caller cut in. Of what you said last they had heard: "{}"]'
 LINE_LOST = "[The line was lost for a moment. The caller may not have heard your last reply.]"
 PRESSED = "[The caller pressed {} on the keypad.]"
+MUMBLED = {"transcript": "[inaudible]"}  # what stands for the words of a failed transcript
 READ_ALOUD = "Read the user's text aloud, word for word. Add nothing, answer nothing."
 # How a dead socket shows: RuntimeError is the base of simple-websocket's ConnectionClosed.
 GONE = (OSError, RuntimeError, WebSocketException, wsproto.utilities.LocalProtocolError)
@@ -46,20 +47,29 @@ class VoiceHandler:
         self.timers: dict[Any, float] = {}  # method -> when it is due
         self.clock: list[float] = []  # this turn's last word, transcript, first text
         self.call_sid = self.in_flight = self.response_id = self.heard = self.cut = self.keys = ""
-        self.turn, self.playing_since, self.ready, self.prompted = 0, 0.0, False, False
+        self.turn, self.playing_since = 0, 0.0
+        self.ready = self.prompted = self.over = False
         self.names, self.fillers = itertools.count(1), itertools.cycle(settings.filler.split("|"))
 
     # --- the two sockets ------------------------------------------------------------------------
 
     def read_stream(self) -> None:
-        """Read Twilio until the stream ends, in the request's thread."""
+        """Read Twilio until the stream ends, in the request's thread.
+
+        simple-websocket's reader runs right here, which spares a switch of threads at every frame.
+        """
         self.twilio.sock.settimeout(10)  # Twilio sends a frame every 20 ms, and reads as it plays
+        self.twilio.event = self
         with suppress(*GONE):
-            while message := self.twilio.receive(timeout=10):
-                self.dispatch(message, "event")
+            self.twilio.thread.run()
         self.close()
         self.inbox.put(None)
         log.info("[%s] call ended", self.call_sid)
+
+    def set(self) -> None:
+        """Take what has come: simple-websocket calls this where it would set an event."""
+        while self.twilio.input_buffer:
+            self.dispatch(self.twilio.input_buffer.pop(0), "event")
 
     def listen(self) -> None:
         """Configure a Realtime session and read it to its end, which ends the stream."""
@@ -72,7 +82,8 @@ class VoiceHandler:
             while self.twilio.connected and (event := self.realtime.recv()):
                 self.dispatch(event, "type")
         except GONE as error:
-            log.info("[%s] Realtime is gone: %r", self.call_sid, error)
+            if self.twilio.connected:
+                log.warning("[%s] Realtime is gone: %r", self.call_sid, error)
         self.realtime.shutdown()
         self.close()
 
@@ -119,7 +130,7 @@ class VoiceHandler:
 
     def on_media(self, message: Any) -> None:
         """Relay 20 ms of the caller's sound, then do what is due."""
-        if self.ready:
+        if self.ready and not self.over:
             self.to_realtime("input_audio_buffer.append", audio=message["media"]["payload"])
         for act in [act for act, due in self.timers.items() if now() >= due]:
             if self.timers.pop(act, None):
@@ -146,7 +157,7 @@ class VoiceHandler:
     def on_input_audio_buffer_speech_started(self, event: Any) -> None:
         """Fall silent and listen."""
         self.interrupt()
-        self.hearing[event["item_id"]] = None
+        self.hearing[event["item_id"]], self.clock = None, []
         self.timers[self.settle] = now() + 30
 
     def on_input_audio_buffer_speech_stopped(self, event: Any) -> None:
@@ -162,17 +173,18 @@ class VoiceHandler:
             self.settle()
 
     def on_conversation_item_input_audio_transcription_failed(self, event: Any) -> None:
-        """Ask the caller to say it again."""
-        self.drop_reply()
-        self.queue.append(self.settings.say_again)
-        self.hearing.pop(event["item_id"], None)
+        """Take it for words that can't be made out."""
+        self.on_conversation_item_input_audio_transcription_completed({**event, **MUMBLED})
 
     def settle(self) -> None:
         """Send on what the caller said, or pressed; after a mere noise, say again what it cut."""
         self.hearing["keypad"] = self.keys and PRESSED.format(self.keys.rstrip("#") or "#")
-        words = " ".join(filter(None, self.hearing.values()))
+        words = "" if self.over else " ".join(filter(None, self.hearing.values()))
         self.hearing.clear()
-        if words:
+        if MUMBLED["transcript"] in words:
+            self.drop_reply()
+            self.queue.append(self.settings.say_again)
+        elif words:
             self.drop_reply()
             self.inbox.put((self.turn, f"{self.note} {words}".strip()))
             self.note, self.prompted = "", False
@@ -194,11 +206,10 @@ class VoiceHandler:
         """Say the next thing, or do it, if the line is free; when all is said, wait for words."""
         if self.queue or self.spoken or self.hearing or self.inbox.unfinished_tasks:
             self.timers[self.prompt] = now() + self.settings.idle_seconds
-        if not self.queue or not self.ready or self.in_flight or self.hearing:
-            return
-        if self.queue[0] not in ("[hangup]", "[transfer]"):
+        free = self.queue and self.ready and not self.in_flight and not self.hearing
+        if free and self.queue[0] not in ("[hangup]", "[transfer]"):
             self.speak(self.queue.popleft())
-        elif not self.spoken:
+        elif free and not self.spoken:
             self.act(self.queue.popleft())
 
     def speak(self, text: str) -> None:
@@ -303,10 +314,11 @@ class VoiceHandler:
         self.prompted = True
 
     def end(self) -> None:
-        """Say goodbye to a call that has lasted too long, and hang up even if the caller talks."""
+        """Say goodbye to a call that has lasted too long, and listen no more."""
         self.drop_reply()
+        self.hearing.clear()
         self.queue += [self.settings.goodbye, "[hangup]"]
-        self.timers[lambda: self.act("[hangup]")] = now() + 20
+        self.over = True
 
     def act(self, action: str) -> None:
         """Hang up or transfer."""

@@ -9,7 +9,6 @@ import openai
 
 from utils import read_json
 
-NOTE = "[Phone call from {caller} to {called}.]"
 NO_TOOLS = "asked for a tool's output; this service runs no tools"
 
 
@@ -82,7 +81,7 @@ class WorkflowClient:
     def start(self, call_sid: str, caller: str, called: str) -> str:
         """Start a call's conversation, once however often it is asked for; return its ID."""
         about = {"call_sid": call_sid, "caller": caller, "called": called}
-        note = {"role": "user", "content": NOTE.format(**about)}
+        note = {"role": "user", "content": f"[Phone call from {caller} to {called}.]"}
         opening = {"items" if self.own else "messages": [note]}
         return self.conversations.create(metadata=about, **opening, timeout=5).id
 

@@ -328,14 +328,14 @@ def test_silence_while_the_agent_thinks_or_speaks_is_not_idleness(service: Servi
 
 
 @pytest.mark.settings(MAX_CALL_SECONDS="2", GOODBYE="Time is up. Goodbye!")
-@pytest.mark.parametrize("doing", ["listening", "speaking", "thinking"])
+@pytest.mark.parametrize("doing", ["listening", "speaking", "thinking", "hearing"])
 def test_the_longest_call_ends_with_a_goodbye(service: Service, doing: str) -> None:
     service.brain.reply = lambda text, history: Reply(
         STORY * 3, first_delay=4 if doing == "thinking" else 0.02
     )
     call = service.call()
     if doing != "listening":
-        call.say("Tell me a story")
+        call.say("Tell me a story" + " and another" * (30 * (doing == "hearing")))
     call.wait_ended()
     assert call.heard().endswith("Time is up. Goodbye!")
     assert call.end_reason == "completed by REST"
@@ -456,6 +456,18 @@ def test_keys_reach_the_workflow_as_one_message(service: Service, keys: str) -> 
     assert call.heard().count("You said") == 1
 
 
+def test_the_first_key_interrupts_and_the_pause_ends_the_number(service: Service) -> None:
+    service.realtime.speed = 50
+    service.brain.reply = lambda text, history: "Noted." if "keypad" in text else STORY
+    call = service.call()
+    call.say("Tell me a story")
+    call.wait_for_heard("noise")
+    call.press("4")
+    call.wait_for("clear")
+    assert "keypad" not in " ".join(service.messages)
+    hear_out(call, "Noted.")
+
+
 def test_keys_interrupt_like_speech(service: Service) -> None:
     service.realtime.speed = 50
     service.brain.reply = lambda text, history: "Noted." if "keypad" in text else STORY
@@ -473,6 +485,17 @@ def test_keys_interrupt_like_speech(service: Service) -> None:
 
 
 # ---------------------------------------------------------------- failing ears
+
+
+def test_no_words_are_lost_when_half_of_them_could_not_be_transcribed(service: Service) -> None:
+    service.realtime.transcript_delay = 1.0
+    call = service.call()
+    service.realtime.fail_transcripts = 1
+    call.say("An oil change please")
+    call.wait_until_silent()
+    call.say("and new tyres")
+    hear_out(call, "Could you say it again?")
+    assert service.messages == []
 
 
 def test_caller_is_asked_to_say_again_what_could_not_be_transcribed(service: Service) -> None:

@@ -205,7 +205,6 @@ def test_placeholders_of_the_example_count_as_missing(tmp_path: Path) -> None:
         ("IDLE_SECONDS", "-1", "IDLE_SECONDS"),
         ("FILLER_SECONDS", "1.2.3", "FILLER_SECONDS"),
         ("WORKFLOW_TIMEOUT", "nan", "WORKFLOW_TIMEOUT"),
-        ("TRANSFER_NUMBER", "call me", "TRANSFER_NUMBER"),
         ("REALTIME_SESSION", "nowhere.json", "nowhere.json"),
     ],
 )

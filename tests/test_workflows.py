@@ -66,6 +66,19 @@ def test_what_was_written_before_a_failure_is_said_before_the_apology(
     hear_out(call, "You said: Again.")
 
 
+def test_what_was_said_before_a_tool_was_asked_for_is_no_answer(service: Service) -> None:
+    service.brain.reply = lambda text, history: (
+        f"You said: {text}."
+        if text == "Again"
+        else Reply("", commentary="Let me look.", status="requires_action")
+    )
+    call = service.call()
+    call.say("What do I owe you?")
+    hear_out(call, f"Let me look. {APOLOGY}")
+    call.say("Again")
+    hear_out(call, "You said: Again.")
+
+
 @both_kinds
 def test_caller_cuts_in_on_a_failing_reply_and_hears_no_apology(service: Service) -> None:
     service.brain.reply = lambda text, history: (

@@ -14,7 +14,7 @@ import re
 import sys
 import wave
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -91,7 +91,7 @@ class Demo:
                 "AGENT_WORKFLOW_ID": "workflow.json",
                 **self.scenario.settings,
             }
-            self.mouth.speak(DEFAULTS["GREETING"] or "", 8000)  # the first is the slowest
+            self.mouth.speak(DEFAULTS["GREETING"], 8000)  # the first is the slowest
             with Service(port, settings) as service:
                 notes = self._have_call(phone, openai, service)
         self._look_back(notes, phone)
@@ -134,12 +134,17 @@ class Demo:
         early = [turn for turn in turns if notes.spoke_before_the_end_of(turn)]
         crashes = [line for line in notes.service.lines if line.startswith("Traceback")]
         self.problems += phone.refusals + notes.openai.refusals + crashes
-        if min(len(turns), len(notes.heard)) < 4:
-            self.problems.append(f"only {len(turns)} turns, {len(notes.heard)} sentences heard")
+        if len(turns) < self.scenario.turns:
+            self.problems.append(f"only {len(turns)} turns")
+        if not in_one_piece(self.scenario.hears, notes.heard):
+            sentences = " ".join(self.scenario.hears)
+            self.problems.append(f"the caller did not hear one after the other: {sentences}")
+        if notes.call.end_reason != self.scenario.ended:
+            self.problems.append(f"the call was to be {self.scenario.ended}")
         self.wav.write_bytes(notes.call.recording())
         caller, agent = channels(self.wav)
         for side, sound in (("caller", caller), ("agent", agent)):
-            if seconds_of_sound(sound) < 3:
+            if seconds_of_sound(sound) < 1:
                 self.problems.append(f"the {side}'s channel of {self.wav} is silent")
         seconds = f"{len(agent) / 16000:.0f} s"
         self.page.write()
@@ -171,6 +176,11 @@ class Demo:
             self.page.entry("simulated", NO_EARS.format(self.no_ears))
         if not self.real_mouth:
             self.page.entry("simulated", NO_MOUTH.format(self.no_mouth))
+
+
+def in_one_piece(part: Sequence[str], whole: Sequence[str]) -> bool:
+    """Tell whether `whole` has all of `part`, in its order and with nothing between."""
+    return any(list(whole[at : at + len(part)]) == list(part) for at in range(len(whole)))
 
 
 def channels(path: Path) -> tuple[bytes, bytes]:

@@ -29,6 +29,7 @@ WORDS = {
     "name-and-car": "My name is John Smith and I drive a Honda Civic.",
     "service-history": "What is my service history?",
     "yes-book-it": "Yes, please book it.",
+    "cancel-appointment": "I would like to cancel my appointment.",
 }
 
 
@@ -84,10 +85,31 @@ class Caller:
     def coughs(self, after_sentences: int) -> None:
         """Cough in the middle of a sentence, and hear it again."""
         self._hears(after_sentences, and_seconds=1.0)
+        self._utters_what_no_workflow_gets(cough(), "(coughs)")
+
+    def is_not_understood(self, name: str) -> None:
+        """Say something that can't be transcribed, and listen to what the agent says to that."""
+        self.openai.realtime.fail_transcripts = 1
+        self._utters_what_no_workflow_gets(recording(name), WORDS[name])
+
+    def goes_on(self, name: str) -> None:
+        """Say something more when the workflow has just begun to think about the last thing."""
+        self.call.wait_until(lambda _: self._is_answered(), PATIENCE, "message to the workflow")
+        self.says(name)
+        self.listens()
+
+    def presses(self, keys: str) -> None:
+        """Press keys and listen to the answer."""
+        self.call.press(keys)
+        self.notes.caller(f"(presses {keys})")
+        self.messages += 1
+        self.listens()
+
+    def _utters_what_no_workflow_gets(self, sound: bytes, words: str) -> None:
         before = len(self.notes.utterances())
-        self._utter(cough(), "(coughs)")
+        self._utter(sound, words)
         self.call.wait_until(
-            lambda _: len(self.notes.utterances()) > before, PATIENCE, "sentence said again"
+            lambda _: len(self.notes.utterances()) > before, PATIENCE, "word of the agent"
         )
         self.listens()
 
@@ -98,7 +120,7 @@ class Caller:
 
     def _hears(self, sentences: int, and_seconds: float) -> None:
         """Wait until so much of the answer has been heard; fail if it's over before."""
-        self.call.wait_until(lambda _: len(self._answered()) >= self.messages, PATIENCE, "answer")
+        self.call.wait_until(lambda _: self._is_answered(), PATIENCE, "answer")
         since = self._answered()[-1].accepted
         reply = [u for u in self.notes.utterances() if u.asked_at > since]
 
@@ -113,9 +135,13 @@ class Caller:
     def _answered(self) -> list[Turn]:
         return list(self.openai.brain.turns)
 
+    def _is_answered(self) -> bool:
+        """Tell whether the workflow has got everything, and begun to answer."""
+        return len(self._answered()) >= self.messages
+
     def _agent_has_finished(self) -> bool:
         turns = self._answered()
-        if self.call.ended or len(turns) < self.messages:
+        if self.call.ended or not self._is_answered():
             return self.call.ended
         last = turns[-1] if turns else None
         if last and (last.ended is None or time.monotonic() < last.ended + 0.3):

@@ -17,6 +17,11 @@ class Rule(NamedTuple):
 
 
 RULES = (
+    Rule(r"cancel", "I can do that. Please key in your customer number, and then the hash key."),
+    Rule(
+        r"pressed (?P<keys>\d+)",
+        "Thank you. Customer number {keys}. Your appointment is cancelled. Goodbye! [hangup]",
+    ),
     Rule(
         r"name is (?P<first>\w+).*? I drive an? (?P<car>[\w ]+)",
         "Thank you, {first}. That is {a_service} for your {car}, on {slot}. Shall I book it?",

@@ -14,7 +14,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 ROOT = Path(__file__).parent.parent.parent
-DEFAULTS = dotenv_values(ROOT / ".env.example")
+DEFAULTS = {name: value or "" for name, value in dotenv_values(ROOT / ".env.example").items()}
 
 
 class Service:
