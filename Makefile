@@ -13,12 +13,14 @@ PYTEST = $(if $(TIMEOUT),timeout 1200) $(PYTHON) -m pytest
 # such a shim, `make test` finds the version itself.)
 USABLE := -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
 
-.PHONY: help demo run test lint clean venv
+.PHONY: help demo run soak test bench lint clean venv
 
 help:
 	@echo 'make demo    hear a phone call through the real app (SCENARIO=barge-in and others; SCENARIO=list)'
 	@echo 'make run     serve, with the settings in .env'
 	@echo 'make test    run the tests on every Python from 3.10 to 3.13 that is here'
+	@echo 'make bench   measure how many calls a core carries (BENCH=--quick; BENCH=--help lists all)'
+	@echo 'make soak    place 1,000 calls in quick succession and show that nothing is left behind'
 	@echo 'make lint    check style, types and size'
 	@echo 'make clean   remove what the others made'
 
@@ -27,6 +29,9 @@ demo: .venv/.demo
 
 run: .venv/.app
 	@$(PYTHON) app.py
+
+soak: .venv/.dev
+	@$(if $(TIMEOUT),timeout 900) $(PYTHON) -m tests.soak $(SOAK)
 
 lint: .venv/.dev
 	$(PYTHON) -m ruff check
@@ -56,8 +61,11 @@ test-%: PYTHON = .venv-$*/bin/python
 test-%: .venv-%/.dev
 	@$(PYTEST) -q
 
+bench: .venv/.app
+	@$(PYTHON) -m tests.bench $(BENCH)
+
 clean:
-	rm -rf .venv .venv-3.* .mypy_cache .ruff_cache .pytest_cache .hypothesis call*.wav call*.txt
+	rm -rf .venv .venv-3.* .mypy_cache .ruff_cache .pytest_cache .hypothesis call*.wav call*.txt bench.json
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # --- environments -----------------------------------------------------------------------------

@@ -27,7 +27,7 @@ class NoThread(Thread):
 
 
 app = Flask(__name__)
-socket_options = {"max_message_size": 65536, "receive_bytes": 65536, "thread_class": NoThread}
+socket_options = {"max_message_size": 65536, "thread_class": NoThread}
 app.config.update(MAX_CONTENT_LENGTH=65536, SOCK_SERVER_OPTIONS=socket_options)
 sock = Sock(app)
 workflow = functools.cache(lambda: WorkflowClient(settings()))

@@ -1,5 +1,6 @@
 """How gunicorn serves the app in production: `gunicorn app:app` reads this file by itself."""
 
+import gc
 import os
 from typing import Any
 
@@ -23,7 +24,9 @@ graceful_timeout = 30  # seconds that a stopping worker lets its calls go on
 
 
 def post_worker_init(worker: Any) -> None:
-    """Print the banner in each worker, once gevent has patched it."""
-    from app import start  # noqa: PLC0415
+    """Print the banner in each worker, once gevent has patched it, and get ready for calls."""
+    from app import start, workflow  # noqa: PLC0415
 
     start()
+    workflow()  # loads what the first caller would have to wait for
+    gc.freeze()  # what is loaded stays: looking through it for garbage would hold up every call

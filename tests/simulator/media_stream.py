@@ -205,6 +205,8 @@ class MediaStream:
     async def run(self) -> None:
         """Connect, stream, and return when the app's side has ended the stream."""
         self._ws = await self._connect()
+        if self.call.abandoned:  # `wait_for` may have swallowed the cancellation
+            raise asyncio.CancelledError
         if not self._ws:
             return
         self.open = True

@@ -74,6 +74,8 @@ class OpenAISimulator:
         """Ids of the assistants that exist."""
         self.assistants_gone = False
         """Answer 404 to everything under /threads, as OpenAI itself does since 2026-08-26."""
+        self.redirect_to = ""
+        """Answer every request with a redirect to this origin, `http://host:port`."""
         self.sessions: list[RealtimeSession] = []
         self.requests: list[Request] = []
         self.refusals: list[str] = []
@@ -258,6 +260,9 @@ class OpenAISimulator:
         _ENTRY.set(entry)
         self.requests.append(entry)
         self.touch()
+        if self.redirect_to:
+            elsewhere = {"Location": self.redirect_to + request.path_qs}
+            return web.Response(status=307, headers=elsewhere)
         try:
             self._check_key(request)
             entry.body = await _json_body(request)

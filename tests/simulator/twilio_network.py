@@ -321,6 +321,11 @@ class Call:
             if self._program:
                 self._program.cancel()
 
+    @property
+    def abandoned(self) -> bool:
+        """Whether the TwiML that runs is to be left, because the call ends or goes elsewhere."""
+        return self._ending is not None or self._takeover is not None
+
     def _take_over(self, document: Awaitable[twiml.Document]) -> None:
         """Abandon the current TwiML for another document."""
         self._takeover = document

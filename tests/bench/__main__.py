@@ -1,0 +1,196 @@
+"""Measure how many calls the app carries: `python -m tests.bench`, or `make bench`.
+
+Exit code 0 when everything was measured (whether or not the goals were reached), 1 when the app
+failed, 3 when something can't be measured here, since the generator would be the bottleneck.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import resource
+import signal
+import socket
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from tests.bench import measure, report
+from tests.bench.load import PATTERNS, run
+from tests.bench.measure import BenchError
+from tests.bench.report import Metrics, Scenario
+from tests.bench.tls import Certificate
+
+CALLS, THREAD_CALLS, TLS_CALLS = (1, 30, 100, 200), (50,), (100,)
+ATTEMPTS = 2  # at each run, if the generator couldn't keep up
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    add = parser.add_argument
+    add("--patterns", nargs="+", choices=PATTERNS, default=list(PATTERNS), help="default: both")
+    add("--calls", nargs="+", type=int, help="calls at once; default: 1 30 100 200, threads 50")
+    add("--runs", type=int, default=3, help="runs of each, of which the median counts; default: 3")
+    add("--seconds", type=float, default=10, help="measured in each run; default: 10")
+    add("--mode", choices=[*measure.COMMANDS], help="default: gevent, and conversations on threads")
+    add("--json", type=Path, default=Path("bench.json"), help="default: bench.json")
+    add("--tls", action="store_true", help="measure once with TLS towards OpenAI, too")
+    add("--quick", action="store_true", help="a smoke run of less than a minute")
+    add("--cpu-limit", type=float, default=85, help="most CPU the generator may use, %%")
+    add("--lateness-limit", type=float, default=5, help="most p99 of its own lateness, ms")
+    add("--patience", type=float, default=20, help="most s to wait for quiet; default: 20")
+    given = parser.parse_args()
+    if given.quick:
+        given.runs, given.seconds = 1, 3.0
+    return given
+
+
+def plan(given: argparse.Namespace) -> list[Scenario]:
+    """Return what is to be measured."""
+    gevent = given.calls or ((30,) if given.quick else CALLS)
+    threads = given.calls or ((10,) if given.quick else THREAD_CALLS)
+    scenarios = []
+    for pattern in given.patterns:
+        if given.mode != "threads":
+            scenarios += [Scenario(pattern, calls, "gevent") for calls in gevent]
+        if given.mode == "threads" or (pattern == "conversation" and given.mode is None):
+            scenarios += [Scenario(pattern, calls, "threads") for calls in threads]
+    if given.tls:
+        for pattern in given.patterns:
+            alike = [s for s in scenarios if s.pattern == pattern]
+            chosen = min(alike, key=lambda s: abs(s.calls - TLS_CALLS[0]))
+            scenarios.append(Scenario(pattern, chosen.calls, chosen.mode, tls=True))
+    return scenarios
+
+
+def free_port() -> int:
+    """Return a port nobody listens on, from where the kernel takes none by itself."""
+    while True:
+        port = random.randint(10_000, 32_000)
+        with socket.socket() as candidate, suppress(OSError):
+            candidate.bind(("0.0.0.0", port))
+            return port
+
+
+def bottleneck(metrics: Metrics, given: argparse.Namespace) -> str:
+    """Say why a run doesn't count, or return nothing: was it the generator that was measured?"""
+    cpu, lateness = metrics["generator_cpu_percent"], metrics["generator_lateness_p99_ms"]
+    others = metrics["others_cpu_percent"]
+    if cpu > given.cpu_limit:
+        return (
+            f"refused: the generator is the bottleneck, it used {cpu:.0f} % of its core"
+            f" (at most {given.cpu_limit:g} %)"
+        )
+    if not lateness <= given.lateness_limit:
+        return (
+            f"refused: the generator is the bottleneck, it sent frames {lateness:.1f} ms late"
+            f" (p99, at most {given.lateness_limit:g} ms; it used {cpu:.0f} % of its core, and"
+            f" others {others:.0f} % of one)"
+        )
+    return ""
+
+
+def measure_all(
+    scenarios: list[Scenario], given: argparse.Namespace, certificate: Certificate | None
+) -> None:
+    """Run everything, one run of each after the other, so that a busy minute hits all alike."""
+    cores = measure.two_cores()
+    for number in range(given.runs):
+        for scenario in scenarios:
+            if scenario.tls and number:
+                continue
+            for _ in range(ATTEMPTS):
+                begun = time.monotonic()
+                measure.wait_for_quiet(cores, given.patience)
+                metrics = run(
+                    scenario.pattern,
+                    scenario.calls,
+                    given.seconds,
+                    scenario.mode,
+                    cores,
+                    free_port(),
+                    certificate if scenario.tls else None,
+                )
+                refusal = bottleneck(metrics, given)
+                print(
+                    f"  {scenario.name}, run {number + 1} of {given.runs}:"
+                    f" {refusal or _gist(metrics)} ({time.monotonic() - begun:.0f} s)",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                if not refusal:
+                    scenario.runs.append(metrics)
+                    break
+                scenario.refused.append(refusal)
+
+
+def _gist(metrics: Metrics) -> str:
+    return (
+        f"uplink p99 {metrics['uplink_p99_ms']:.1f} ms, turn p99 {metrics['turn_p99_ms']:.1f} ms,"
+        f" {metrics['cpu_percent_per_call']:.3f} % CPU a call"
+    )
+
+
+def main() -> int:
+    """Measure, print the table, write the JSON."""
+    given = arguments()
+    scenarios = plan(given)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the app is stopped, too
+    affinity = os.sched_getaffinity(0)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            certificate = Certificate(Path(folder)) if given.tls else None
+            measure_all(scenarios, given, certificate)
+    except BenchError as error:
+        print(error, file=sys.stderr)
+        return 1 if "app" in str(error) else 3
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        os.sched_setaffinity(0, affinity)
+    machine = measure.machine()
+    measured = [scenario for scenario in scenarios if scenario.runs]
+    if measured:
+        print(report.table(scenarios), end="\n\n")
+        print(report.goals_text(report.goals(scenarios)), end="\n\n")
+        if costs := report.tls_text(scenarios):
+            print(costs, end="\n\n")
+        _print_start(measured)
+        print(_machine_text(machine))
+        options = {name: str(value) for name, value in vars(given).items()}
+        report.write_json(given.json, scenarios, machine, options)
+        print(f"All of it is in {given.json}.")
+    for scenario in scenarios:
+        if not scenario.runs:
+            print(f"{scenario.name}: {scenario.refused[-1]}", file=sys.stderr)
+    return 0 if len(measured) == len(scenarios) else 3
+
+
+def _print_start(measured: list[Scenario]) -> None:
+    for mode in measure.COMMANDS:
+        values = [value for s in measured if s.mode == mode for value in s.values("start_s")]
+        if values:
+            ordered = sorted(values)
+            print(
+                f"Start to first /health, {mode}: {ordered[len(ordered) // 2]:.2f} s"
+                f" ({ordered[0]:.2f}-{ordered[-1]:.2f})"
+            )
+
+
+def _machine_text(machine: dict[str, object]) -> str:
+    versions = machine["versions"]
+    assert isinstance(versions, dict)
+    return (
+        f"On {machine['cores']} cores of {machine['cpu']}, {machine['system']}, Python"
+        f" {machine['python']}; " + ", ".join(f"{name} {v}" for name, v in versions.items())
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
