@@ -21,7 +21,7 @@ PRESSED = "[The caller pressed {} on the keypad.]"
 MUMBLED = {"transcript": "[inaudible]"}  # what stands for the words of a failed transcript
 READ_ALOUD = "Read the user's text aloud, word for word. Add nothing, answer nothing."
 # How a dead socket shows: RuntimeError is the base of simple-websocket's ConnectionClosed.
-GONE = (OSError, RuntimeError, WebSocketException, wsproto.utilities.LocalProtocolError)
+GONE = (OSError, RuntimeError, WebSocketException, wsproto.utilities.ProtocolError)
 SAFE: Any = {"redirect_limit": 0, "skip_utf8_validation": True, "enable_multithread": True}
 
 
@@ -60,7 +60,8 @@ class VoiceHandler:
         """
         self.twilio.sock.settimeout(10)  # Twilio sends a frame every 20 ms, and reads as it plays
         self.twilio.event = self
-        with suppress(*GONE):
+        # ValueError: no UTF-8. AssertionError: gevent's, when two send at once.
+        with suppress(*GONE, ValueError, AssertionError):
             self.twilio.thread.run()
         self.close()
         self.inbox.put(None)
