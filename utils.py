@@ -26,7 +26,7 @@ SENTENCE_END = re.compile(  # but not of "Dr.", "a.m.", "J." and the like, nor "
 )
 CONTROL = re.compile(r"\[\s*(hangup|transfer)\b[^\]]*\]", re.IGNORECASE)
 # Links, whose text remains, and citation marks
-LINK = r"!?\[([^\]]*)\]\([^)]*\)|【[^】]*】|\ue200[^\ue201]*\ue201|(?<=\w)\s?\[\d+\]"
+LINK = r"!?\[([^\[\]]*)\]\([^)]*\)|【[^】]*】|\ue200[^\ue201]*\ue201|\[\d+\]"
 MARKUP = re.compile(
     r"<?(?:https?://|www\.)[^\s>]*[^\s>.,;:!?)]>?|\(\)"
     r"|^\s*(?:#+|[-+*•>])\s+|[*`|]+|~~|(?<!\w)_+|_+(?!\w)|^\s*[-=]{3,}"
