@@ -254,10 +254,10 @@ def test_no_filler_at_all_if_its_seconds_are_0(service: Service) -> None:
     assert call.heard() == "Hello! It is."
 
 
-@pytest.mark.settings(FILLER_SECONDS="0.5", FILLER="Let me look.|One moment.")
+@pytest.mark.settings(FILLER_SECONDS="1.2", FILLER="Let me look.|One moment.")
 def test_a_slow_workflow_is_bridged_by_fillers_in_turn(service: Service) -> None:
     service.brain.reply = lambda text, history: Reply(
-        f"It is {text}.", first_delay=1.8 if "slow" in text else 0.02
+        f"It is {text}.", first_delay=2.6 if "slow" in text else 0.02
     )
     call = service.call()
     before = len(call.heard())
