@@ -242,12 +242,13 @@ class RealtimeSession:
             await self._flowing.wait()
             if isinstance(frame, _Close):
                 return frame
+            if frame.event is not None:  # first: whoever has received it finds it recorded
+                self.sent.append((time.monotonic(), frame.event))
             if isinstance(frame.raw, bytes):
                 await self._socket.send_bytes(frame.raw)
             else:
                 await self._socket.send_str(frame.raw)
             if frame.event is not None:
-                self.sent.append((time.monotonic(), frame.event))
                 self.simulator.touch()
 
     async def _read(self) -> None:
