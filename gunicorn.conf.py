@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from typing import Any
 
 import utils
@@ -20,13 +21,23 @@ bind = f"0.0.0.0:{_port()}"
 worker_class = "gevent"  # hundreds of calls a process; a thread each would be too many
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
 worker_connections = 2000
-graceful_timeout = 30  # seconds that a stopping worker lets its calls go on
+graceful_timeout = 30  # seconds in which a stopping worker's calls must come to a pause
 
 
 def post_worker_init(worker: Any) -> None:
     """Print the banner in each worker, once gevent has patched it, and get ready for calls."""
+    import gevent  # noqa: PLC0415
+
     from app import start, workflow  # noqa: PLC0415
+    from voice_handler import DRAINING  # noqa: PLC0415
 
     start()
     workflow()  # loads what the first caller would have to wait for
     gc.freeze()  # what is loaded stays: looking through it for garbage would hold up every call
+
+    def drain(*args: Any) -> None:
+        # It goes on accepting for a second: a call handed over now could come back to it.
+        gevent.spawn_later(1.5, DRAINING.set)
+        worker.handle_exit(*args)
+
+    signal.signal(signal.SIGTERM, drain)

@@ -4,11 +4,11 @@ import audioop  # in the standard library until 3.12, from audioop-lts since
 import itertools
 import json
 import logging
-import math
 import os
 import re
 from collections.abc import Iterable, Iterator
 from functools import cache, reduce
+from math import sin
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,17 +20,16 @@ log = logging.getLogger("voice_agent")
 
 # --- text -------------------------------------------------------------------------------------
 
-SENTENCE_END = re.compile(  # but not of "Dr.", "a.m.", "J." and the like, nor "1." before an item
-    r"(?=\n)|(?<=[。！？])|(?<=[.!?…])(?<!\b[A-Z]\.)(?<!\b(?:Dr|Mr|Ms|St|No|vs)\.)"
-    r"(?<!\b(?:Mrs|[ap]\.m|e\.g|i\.e)\.)(?<!\n\d\.)(?<!\n\d\d\.)[\"'”’)\]*_]*[^\S\n]+"
+# A full stop ends no sentence in "Dr.", "a.m.", "J." and the like, nor in the "1." before an item.
+ABBREVIATION = r"(?<!\b[A-Z]\.)(?<!\b(?:Dr|Mr|Ms|St|No|vs)\.)(?<!\b(?:Mrs|[ap]\.m|e\.g|i\.e)\.)"
+END = (
+    rf"(?=\n)|(?<=[。！？])|(?<=[.!?…]){ABBREVIATION}(?<!\n\d\.)(?<!\n\d\d\.)[\"'”’)\]*_]*[^\S\n]+"
 )
 CONTROL = re.compile(r"\[\s*(hangup|transfer)\b[^\]]*\]", re.IGNORECASE)
 # Links, whose text remains, and citation marks
 LINK = r"!?\[([^\[\]]*)\]\([^)]*\)|【[^】]*】|\ue200[^\ue201]*\ue201|\[\d+\]"
-MARKUP = re.compile(
-    r"<?(?:https?://|www\.)[^\s>]*[^\s>.,;:!?)]>?|\(\)"
-    r"|^\s*(?:#+|[-+*•>])\s+|[*`|]+|~~|(?<!\w)_+|_+(?!\w)|^\s*[-=]{3,}"
-)
+URL = r"<?(?:https?://|www\.)[^\s>]*[^\s>.,;:!?)]>?|\(\)"
+MARKUP = rf"{URL}|^\s*(?:#+|[-+*•>])\s+|[*`|]+|~~|(?<!\w)_+|_+(?!\w)|^\s*[-=]{{3,}}"
 
 
 def sentences(chunks: Iterable[str]) -> Iterator[str]:
@@ -41,9 +40,9 @@ def sentences(chunks: Iterable[str]) -> Iterator[str]:
     """
     text = "\n"
     for chunk in itertools.chain(chunks, "\n"):
-        *pieces, text = SENTENCE_END.split(re.sub(LINK, r"\1", text + chunk))
+        *pieces, text = re.split(END, re.sub(LINK, r"\1", text + chunk))
         for piece in pieces:
-            plain = " ".join(MARKUP.sub("", CONTROL.sub("", piece)).split())
+            plain = " ".join(re.sub(MARKUP, "", CONTROL.sub("", piece)).split())
             if re.search(r"\w", plain):
                 yield re.sub(r"\s+(?=[.,;:!?])", "", plain)
             yield from (f"[{marker.lower()}]" for marker in CONTROL.findall(piece))
@@ -62,9 +61,8 @@ def same_words(asked: str, said: str) -> bool:
 
 # --- audio ------------------------------------------------------------------------------------
 
-# A Hamming-windowed sinc at 24 kHz that passes speech up to 3.4 kHz; nothing folds back below 4.
-_SINC = [math.sin(math.pi * n * 0.3) / (math.pi * n) if n else 0.3 for n in range(-23, 24)]
-LOW_PASS = [tap * (0.54 + 0.46 * math.cos(math.pi * n / 23)) for n, tap in enumerate(_SINC, -23)]
+# A Lanczos-windowed sinc at 24 kHz that passes speech up to 3.4 kHz; nothing folds back below 4.
+LOW_PASS = [sin(n / 1.06) * sin(n / 7.64) * 2.43 / n**2 if n else 0.3 for n in range(-23, 24)]
 
 
 def mulaw_to_pcm16(mulaw: bytes, rate: int = 8000) -> bytes:
@@ -79,25 +77,12 @@ def pcm16_to_mulaw(pcm: bytes, rate: int = 8000) -> bytes:
     """
     if rate > 8000:
         wide = bytes(4 * len(LOW_PASS) - 4) + audioop.lin2lin(pcm, 2, 4)
-        shifted = (wide[4 * i :][: 2 * len(pcm)] for i in range(len(LOW_PASS)))
-        taps = map(audioop.mul, shifted, itertools.repeat(4), LOW_PASS)
+        taps = (audioop.mul(wide[4 * i :][: 2 * len(pcm)], 4, by) for i, by in enumerate(LOW_PASS))
         pcm = audioop.lin2lin(reduce(lambda a, b: audioop.add(a, b, 4), taps), 4, 2)
     return audioop.lin2ulaw(audioop.ratecv(pcm, 2, 1, rate, 8000, None)[0], 2)
 
 
 # --- settings ---------------------------------------------------------------------------------
-
-WORKFLOW = "Expected an ID that begins with 'asst', or a .json file: see FIX_AUDIO_ISSUE.md"
-SHAPES = (  # variable, what is to be found in its value or in the file it names, what to do if not
-    ("", r"^(?!your_|.*//your-|.*x{8}$)", "Missing: .env.example says where to find it"),
-    ("SECONDS$|TIMEOUT$|^PORT$", r"^\d+(\.\d+)?$", "Expected a number"),
-    ("WORKFLOW_ID", r"^asst_.|^\{", WORKFLOW),
-    ("WEBHOOK_URL", r"^https://[^/]+$|^http://127\.0\.0\.1:\d+$", "Expected https:// and a host"),
-    ("SESSION", r'"create_response": false', 'Say "create_response": false in "turn_detection"'),
-    ("SESSION", r'"interrupt_response": false', 'Say "interrupt_response": false there, too'),
-    ("SESSION", r'"transcription": \{[^}]*"model": "', 'Name a "model" in "transcription"'),
-    ("SESSION", r'("format": {"type": "audio/pcmu"}).*\1', 'Say {"type": "audio/pcmu"} twice'),
-)
 
 
 def read_json(name: str) -> Any:
@@ -108,11 +93,11 @@ def read_json(name: str) -> Any:
 def _checked(name: str, value: str, default: str) -> Any:
     content = read_json(value) if value.endswith(".json") else value
     text = json.dumps(content, sort_keys=True).strip('"')
-    for variable, shape, advice in SHAPES:
-        if re.search(variable, name) and not re.search(shape, text):
-            raise ValueError(advice)
+    for rule in read_json("settings_rules.json"):
+        if re.search(rule["variable"], name) and not re.search(rule["shape"], text):
+            raise ValueError(rule["advice"])
     number = default.replace(".", "").isdigit() and (json.loads(value) or 1e6)  # 0 means never
-    return number or (content if name == "REALTIME_SESSION" else value)
+    return number or (content if name in ("REALTIME_SESSION", "NOTES") else value)
 
 
 class SettingsError(SystemExit, ValueError):
@@ -141,9 +126,9 @@ def settings() -> Any:
 
 def mask_numbers(record: logging.LogRecord) -> bool:
     """Leave no more than the last two digits of any phone number in a line of the log."""
-    number = r"(?<![\w.])(?!\d{4}-\d\d-\d\d\b)\+?\d([ ().-]{0,2}\d){6,14}(?!\w)"  # but no date
-    line = re.sub(number, lambda match: "***" + match[0][-2:], record.getMessage())
-    record.msg, record.args = line, ()
+    # But no date
+    number = r"(?<![\w.])(?!\d{4}-\d\d-\d\d\b)\+?(\d[ ().-]{0,2}){5,13}(\d[ ().-]{0,2}\d)(?!\w)"
+    record.msg, record.args = re.sub(number, r"***\2", record.getMessage()), ()
     return True
 
 

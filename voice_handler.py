@@ -5,8 +5,9 @@ import json
 from collections import Counter, deque
 from contextlib import suppress
 from queue import Queue
-from threading import RLock, Thread
+from threading import Event, RLock, Thread
 from time import monotonic as now
+from types import SimpleNamespace
 from typing import Any
 
 import wsproto
@@ -15,13 +16,10 @@ from websocket import WebSocket, WebSocketException, create_connection
 from utils import heard_part, log, same_words, sentences
 from workflow_client import FAILURES, WorkflowClient, WorkflowError
 
-CUT_IN = '[The caller cut in. Of what you said last they had heard: "{}"]'
-LINE_LOST = "[The line was lost for a moment. The caller may not have heard your last reply.]"
-PRESSED = "[The caller pressed {} on the keypad.]"
-MUMBLED = {"transcript": "[inaudible]"}  # what stands for the words of a failed transcript
-READ_ALOUD = "Read the user's text aloud, word for word. Add nothing, answer nothing."
-# How a dead socket shows: RuntimeError is the base of simple-websocket's ConnectionClosed.
+# How a dead socket shows: RuntimeError is the base of simple-websocket's ConnectionClosed, and the
+# last is what wsproto raises where its rules are broken.
 GONE = (OSError, RuntimeError, WebSocketException, wsproto.utilities.ProtocolError)
+DRAINING = Event()  # this process is to stop: it hands its calls over
 SAFE: Any = {"redirect_limit": 0, "skip_utf8_validation": True, "enable_multithread": True}
 
 
@@ -30,24 +28,26 @@ class VoiceHandler:
 
     Three threads meet here: the request's own reads Twilio (`read_stream`) and, since a frame comes
     every 20 ms, keeps the time; one reads Realtime (`listen`); one reads the workflow (`answer`).
-    All they share is touched under the call's one lock. A method `on_…` takes the message or event
-    of that name, from either socket. When either socket fails the call isn't saved here: the stream
-    ends, and Twilio follows the TwiML back to `/voice`, where the conversation goes on.
+    All they share is touched under the call's one lock. A method `on_…` takes the message of that
+    name, or the event whose name ends so, from either socket. A lost Realtime session is replaced.
+    When the stream is lost the call isn't saved here: Twilio follows the TwiML back to `/voice`, to
+    whichever process answers, and there the conversation goes on.
     """
 
     def __init__(self, twilio: Any, settings: Any, workflow: WorkflowClient, control: Any) -> None:
         """Take the call's stream; `control(action, call_sid, called)` hangs up or transfers."""
-        self.twilio, self.realtime = twilio, WebSocket()
+        self.twilio, self.realtime, self.notes = twilio, WebSocket(), settings.notes
         self.settings, self.workflow, self.control, self.lock = settings, workflow, control, RLock()
-        self.hearing: dict[str, str | None] = {}  # what the caller says now: item -> its words
+        # What the caller says now: item -> its words; what is to be done: method -> when it is due
+        self.hearing, self.timers = dict[str, str | None](), dict[Any, float]()
         self.inbox: Queue[tuple[int, str] | None] = Queue()  # what was said, for the workflow
-        self.queue: deque[str] = deque()  # to be spoken
-        self.spoken: dict[str, str] = {}  # mark -> sentence, spoken but not yet heard
-        self.audio_ms: Counter[str] = Counter()  # mark -> sound sent to Twilio
-        self.timers: dict[Any, float] = {}  # method -> when it is due
-        self.clock: list[float] = []  # this turn's last word, transcript, first text
+        # To be spoken, and sound on its way to Realtime: 10 s of it at most
+        self.queue, self.sound = deque[str](), deque[str](maxlen=500)
+        # By mark: what was spoken but not yet heard, and how many ms of it were sent to Twilio
+        self.spoken, self.audio_ms = dict[str, str](), Counter[str]()
         self.call_sid = self.in_flight = self.response_id = self.heard = self.cut = self.keys = ""
-        self.turn, self.playing_since = 0, 0.0
+        # `clock`: when this turn's last word was said, its transcript came, and the first text
+        self.turn, self.playing_since, self.clock = 0, 0.0, list[float]()
         self.ready = self.prompted = self.over = False
         self.names, self.fillers = itertools.count(1), itertools.cycle(settings.filler.split("|"))
 
@@ -59,40 +59,45 @@ class VoiceHandler:
         simple-websocket's reader runs right here, which spares a switch of threads at every frame.
         """
         self.twilio.sock.settimeout(10)  # Twilio sends a frame every 20 ms, and reads as it plays
-        self.twilio.event = self
+        self.twilio.input_buffer = SimpleNamespace(
+            append=lambda message: self.dispatch(message, "event")
+        )
         # ValueError: no UTF-8. AssertionError: gevent's, when two send at once.
         with suppress(*GONE, ValueError, AssertionError):
-            self.twilio.thread.run()
+            self.twilio._thread()
+            self.twilio.sock.shutdown(1)  # so that werkzeug adds no HTTP response
         self.close()
         self.inbox.put(None)
         log.info("[%s] call ended", self.call_sid)
 
-    def set(self) -> None:
-        """Take what has come: simple-websocket calls this where it would set an event."""
-        while self.twilio.input_buffer:
-            self.dispatch(self.twilio.input_buffer.pop(0), "event")
-
     def listen(self) -> None:
-        """Configure a Realtime session and read it to its end, which ends the stream."""
+        """Keep a Realtime session: what was cut when one was lost is said again by the next.
+
+        When three have been replaced the stream ends, and Twilio comes back with the conversation.
+        """
         url = f"ws{self.settings.openai_base_url[4:]}/realtime?model={self.settings.realtime_model}"
         key = {"Authorization": f"Bearer {self.settings.openai_api_key}"}
-        try:
-            self.realtime = create_connection(url, 5, header=key, **SAFE)
-            self.realtime.settimeout(None)
-            self.to_realtime("session.update", session=self.settings.realtime_session)
-            while self.twilio.connected and (event := self.realtime.recv()):
-                self.dispatch(event, "type")
-        except GONE as error:
-            if self.twilio.connected:
-                log.warning("[%s] Realtime is gone: %r", self.call_sid, error)
-        self.realtime.shutdown()
+        for pause in itertools.takewhile(lambda _: self.twilio.connected, (0, 0.5, 1, 2)):
+            try:
+                with self.lock:
+                    self.ready, self.hearing = False, {}
+                    self.interrupt()
+                DRAINING.wait(pause)  # a process that is to stop doesn't wait
+                self.realtime = create_connection(url, 5, header=key, **SAFE)
+                self.to_realtime("session.update", session=self.settings.realtime_session)
+                while self.twilio.connected and (event := self.realtime.recv()):
+                    self.dispatch(event, "type")
+            except GONE as error:
+                if self.twilio.connected:
+                    log.warning("[%s] Realtime is gone: %r", self.call_sid, error)
+            self.realtime.shutdown()
         self.close()
 
     def dispatch(self, raw: str | bytes, kind: str) -> None:
         """Pass a message to the method named after its kind; what is wrong with it ends here."""
         try:
             message = json.loads(raw)
-            handle = getattr(self, "on_" + message[kind].replace(".", "_"), lambda _: None)
+            handle = getattr(self, "on_" + "_".join(message[kind].split(".")[-2:]), lambda _: None)
             with self.lock:
                 handle(message)
                 self.go_on()
@@ -103,7 +108,10 @@ class VoiceHandler:
         """Send Twilio a whole message (the library's own `send` may stop half-way)."""
         message = json.dumps({"event": event, "streamSid": self.stream_sid, **body})
         with suppress(*GONE):
-            self.twilio.sock.sendall(self.twilio.ws.send(wsproto.events.TextMessage(message)))
+            return self.twilio.sock.sendall(
+                self.twilio.ws.send(wsproto.events.TextMessage(message))
+            )
+        self.twilio.sock.shutdown(2)
 
     def to_realtime(self, kind: str, **body: Any) -> None:
         """Send Realtime an event; into a dead socket nothing is sent, and its reader finds out."""
@@ -120,19 +128,22 @@ class VoiceHandler:
 
     def on_start(self, message: Any) -> None:
         """Begin the call with a greeting, or go on with one that was cut off."""
+        self.on_start = lambda message: None  # type: ignore[method-assign]  # once is enough
         self.stream_sid, start = message["streamSid"], message["start"]
         self.call_sid, self.about = start["callSid"], start["customParameters"]
-        self.note = LINE_LOST if self.about["attempt"] != "0" else ""
+        self.note = self.notes["line_lost"] if self.about["attempt"] != "0" else ""
         log.info("[%s] call %s", self.call_sid, "resumed" if self.note else "started")
         self.queue.append(self.settings.bridge if self.note else self.settings.greeting)
-        self.timers[self.end] = now() + self.settings.max_call_seconds
+        self.timers |= {self.end: now() + self.settings.max_call_seconds, self.ping: now()}
+        self.workflow.calls[self.call_sid] = self.about
         for work in (self.listen, self.answer):
             Thread(target=work, daemon=True).start()
 
     def on_media(self, message: Any) -> None:
-        """Relay 20 ms of the caller's sound, then do what is due."""
-        if self.ready and not self.over:
-            self.to_realtime("input_audio_buffer.append", audio=message["media"]["payload"])
+        """Relay 20 ms of the caller's sound, or keep it for the next session; do what is due."""
+        self.sound.append(message["media"]["payload"])
+        while self.ready and self.sound and not self.over:
+            self.to_realtime("input_audio_buffer.append", audio=self.sound.popleft())
         for act in [act for act, due in self.timers.items() if now() >= due]:
             if self.timers.pop(act, None):
                 act()
@@ -167,22 +178,22 @@ class VoiceHandler:
         self.clock = [now() - vad.get("silence_duration_ms", 500) / 1000]
         self.timers[self.settle] = now() + 2.5
 
-    def on_conversation_item_input_audio_transcription_completed(self, event: Any) -> None:
+    def on_input_audio_transcription_completed(self, event: Any) -> None:
         """Take the words of one stretch of speech; act when no more is on its way."""
-        self.hearing[event["item_id"]] = event["transcript"].strip()
+        self.hearing[event["item_id"]] = event.get("transcript", self.notes["inaudible"]).strip()
         if None not in self.hearing.values():
             self.settle()
 
-    def on_conversation_item_input_audio_transcription_failed(self, event: Any) -> None:
-        """Take it for words that can't be made out."""
-        self.on_conversation_item_input_audio_transcription_completed({**event, **MUMBLED})
+    on_input_audio_transcription_failed = on_input_audio_transcription_completed
 
     def settle(self) -> None:
         """Send on what the caller said, or pressed; after a mere noise, say again what it cut."""
-        self.hearing["keypad"] = self.keys and PRESSED.format(self.keys.rstrip("#") or "#")
+        self.hearing["keypad"] = self.keys and self.notes["keys"].format(
+            self.keys.rstrip("#") or "#"
+        )
         words = "" if self.over else " ".join(filter(None, self.hearing.values()))
         self.hearing.clear()
-        if MUMBLED["transcript"] in words:
+        if self.notes["inaudible"] in words:
             self.drop_reply()
             self.queue.append(self.settings.say_again)
         elif words:
@@ -197,9 +208,8 @@ class VoiceHandler:
         """Forget what was still to be said; the next message tells what was heard of it."""
         self.interrupt()
         if self.turn and (self.inbox.unfinished_tasks or " ".join(self.queue) != self.cut):
-            self.note = CUT_IN.format((self.heard + self.cut).strip())
-        self.turn, self.heard = self.turn + 1, ""
-        self.queue.clear()
+            self.note = self.notes["cut_in"].format((self.heard + self.cut).strip())
+        self.turn, self.heard, self.queue = self.turn + 1, "", deque()
 
     # --- what is said ---------------------------------------------------------------------------
 
@@ -207,6 +217,8 @@ class VoiceHandler:
         """Say the next thing, or do it, if the line is free; when all is said, wait for words."""
         if self.queue or self.spoken or self.hearing or self.inbox.unfinished_tasks:
             self.timers[self.prompt] = now() + self.settings.idle_seconds
+        elif DRAINING.is_set():
+            self.close()
         free = self.queue and self.ready and not self.in_flight and not self.hearing
         if free and self.queue[0] not in ("[hangup]", "[transfer]"):
             self.speak(self.queue.popleft())
@@ -217,10 +229,8 @@ class VoiceHandler:
         """Have Realtime read a sentence aloud, out of band: with no history, it answers nothing."""
         self.in_flight, self.response_id = str(next(self.names)), ""
         self.spoken[self.in_flight] = text
-        content = [{"type": "input_text", "text": text}]
-        said = {"type": "message", "role": "user", "content": content}
-        response: Any = {"conversation": "none", "instructions": READ_ALOUD, "tool_choice": "none"}
-        response |= {"input": [said], "metadata": {"mark": self.in_flight}}
+        cue = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
+        response = {"conversation": "none", "input": [cue], "metadata": {"mark": self.in_flight}}
         self.to_realtime("response.create", event_id=self.in_flight, response=response)
 
     def on_response_created(self, event: Any) -> None:
@@ -230,7 +240,7 @@ class VoiceHandler:
         else:  # interrupted before its ID was known, or never asked for
             self.to_realtime("response.cancel", response_id=event["response"]["id"])
 
-    def on_response_output_audio_delta(self, event: Any) -> None:
+    def on_output_audio_delta(self, event: Any) -> None:
         """Relay the sound of the sentence in flight."""
         if event["response_id"] == self.response_id:
             if not self.audio_ms[self.in_flight] and len(self.spoken) == 1:
@@ -242,7 +252,7 @@ class VoiceHandler:
             self.audio_ms[self.in_flight] += len(event["delta"]) * 3 // 4 // 8
             self.to_twilio("media", media={"payload": event["delta"]})
 
-    def on_response_output_audio_transcript_done(self, event: Any) -> None:
+    def on_output_audio_transcript_done(self, event: Any) -> None:
         """Check that what was said is what was asked for."""
         asked, said = self.spoken.get(self.in_flight, ""), event["transcript"]
         if event["response_id"] == self.response_id and not same_words(asked, said):
@@ -260,7 +270,7 @@ class VoiceHandler:
         """End a session that refuses what it must not; cancelling too late is no harm."""
         log.warning("[%s] Realtime: %s", self.call_sid, event["error"])
         if event["error"].get("code") != "response_cancel_not_active":
-            self.close()
+            self.realtime.abort()
 
     def interrupt(self) -> None:
         """Fall silent at once. What was not heard waits: it is said again, or dropped."""
@@ -286,8 +296,8 @@ class VoiceHandler:
                 if not sentence:
                     raise WorkflowError("it is empty")
             except Exception as error:
-                known = isinstance(error, FAILURES)
-                log.error("[%s] no reply: %s", self.call_sid, error, exc_info=not known)
+                bug = not isinstance(error, FAILURES)
+                log.error("[%s] no reply: %s", self.call_sid, error, exc_info=bug)
                 self.reply(turn, self.settings.apology)
             self.inbox.task_done()
         self.workflow.calls.pop(self.call_sid, None)
@@ -303,6 +313,12 @@ class VoiceHandler:
 
     # --- time -----------------------------------------------------------------------------------
 
+    def ping(self) -> None:
+        """Have Realtime show that it lives: a session that is silent for 5 s is lost."""
+        with suppress(*GONE):
+            self.realtime.ping()
+        self.timers[self.ping] = now() + 2
+
     def fill(self) -> None:
         """Bridge the workflow's silence."""
         self.queue.append(next(self.fillers))
@@ -317,9 +333,8 @@ class VoiceHandler:
     def end(self) -> None:
         """Say goodbye to a call that has lasted too long, and listen no more."""
         self.drop_reply()
-        self.hearing.clear()
+        self.hearing, self.over = {}, True
         self.queue += [self.settings.goodbye, "[hangup]"]
-        self.over = True
 
     def act(self, action: str) -> None:
         """Hang up or transfer."""

@@ -1,7 +1,8 @@
 """The workflow: conversations with the business's agent, and its replies as streamed text."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
+from time import sleep
 from typing import Any
 
 import httpx2
@@ -19,6 +20,16 @@ class WorkflowError(Exception):
 FAILURES = (WorkflowError, openai.OpenAIError, httpx2.HTTPError)  # what a failing workflow raises
 
 
+def patiently(ask: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Ask the workflow, and up to three times again, if it is busy, limits the rate or stumbles."""
+    for pause in (0.5, 1, 2):
+        try:
+            return ask(*args, **options)
+        except (openai.RateLimitError, openai.InternalServerError, openai.BadRequestError):
+            sleep(pause)
+    return ask(*args, **options)
+
+
 def responses_reply(client: Any, parameters: Any, conversation: str, text: str) -> Iterator[str]:
     """Send a message to a Conversation and yield the Response's text; `parameters` are its own.
 
@@ -30,7 +41,7 @@ def responses_reply(client: Any, parameters: Any, conversation: str, text: str) 
     # Events as plain dicts: models of them would cost as much as all else in a turn.
     raw: Any = {"cast_to": object, "stream": True, "stream_cls": openai.Stream[Any]}
     event: dict[str, Any] = {"type": "nothing"}
-    for event in client.post("/responses", body=body, **raw):
+    for event in patiently(client.post, "/responses", body=body, **raw):
         if event["type"] in ("response.output_text.delta", "response.output_text.done"):
             yield event.get("delta", "\n")
     ended = event.get("response", event)
@@ -51,10 +62,9 @@ def assistant_reply(client: Any, assistant_id: str, thread: str, text: str) -> I
     except openai.BadRequestError:  # a run is still active: it hung, or its process was lost
         for run in threads.runs.list(thread, limit=1).data:
             threads.runs.cancel(run.id, thread_id=thread)
-            threads.runs.poll(run.id, thread_id=thread, poll_interval_ms=200)
-        send()
-    with threads.runs.stream(thread_id=thread, assistant_id=assistant_id) as stream:
-        yield from stream.text_deltas
+        patiently(send)
+    stream = patiently(threads.runs.stream(thread_id=thread, assistant_id=assistant_id).__enter__)
+    yield from stream.text_deltas
     if not (run := stream.current_run) or run.status != "completed":
         raise WorkflowError(f"the run ended {run and run.status}: {run and run.last_error}")
 

@@ -14,6 +14,7 @@ import socket
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 from xml.etree import ElementTree
@@ -24,7 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.harness import CALLED, CALLER, PUBLIC_URL, Service, eventually, hear_out
-from tests.line import CLOSE, COMPRESSED, CONTINUED, PING, TEXT, Line, frame
+from tests.line import BINARY, CLOSE, COMPRESSED, CONTINUED, PING, PONG, TEXT, Line, frame
 from tests.simulator.twilio_network import Call
 from tests.test_voice_webhook import FORM, post
 
@@ -286,10 +287,63 @@ def test_a_frame_that_breaks_the_rules_ends_its_stream_at_once(
     assert endless == []
 
 
+@pytest.mark.parametrize("pieces", [1, 40])
+def test_a_compressed_bomb_does_not_go_off(service: Service, pieces: int) -> None:
+    def peak() -> int:
+        status = [Path(f"/proc/{pid}/status").read_text("ascii") for pid in service.process.workers]
+        return sum(int(re.findall(r"VmHWM:\s+(\d+)", each)[0]) for each in status)
+
+    size = len(BOMB) // pieces + 1
+    parts = [BOMB[at : at + size] for at in range(0, len(BOMB), size)]
+    with bystander(service):
+        before = peak()
+        line = Line(service, Sec_WebSocket_Extensions="permessage-deflate")
+        for n, part in enumerate(parts):
+            first, last = n == 0, n == len(parts) - 1
+            opcode, bits = (TEXT, COMPRESSED) if first else (CONTINUED, 0)
+            line.send(frame(opcode, part, last=last, reserved=bits))
+        line.wait_for_end()
+        line.close()
+        assert peak() - before < 32 * 1024, "KiB"
+
+
 MESSAGES = [
     *("", "null", "[]", "7", '"start"', "{", '{"event"', "NaN", "[" * 20_000, '{"event":"start"}'),
     *('{"event":"_"}', '{"event":"__class__"}', '{"event":"session.updated"}', '{"event":"error"}'),
 ]
+
+
+def test_no_message_of_a_stream_breaks_anything(service: Service) -> None:
+    service.tolerate("")  # what a stranger's stream relays need not be sound
+    raw = st.one_of(
+        any_of(EVENTS).map(text),
+        any_of(EVENTS).map(text),
+        any_of(EVENTS).map(text),
+        st.sampled_from(MESSAGES).map(lambda message: frame(TEXT, message.encode())),
+        st.binary(max_size=50).map(lambda data: frame(BINARY, data)),
+        st.sampled_from(EVENTS).map(lambda message: frame(BINARY, json.dumps(message).encode())),
+        st.binary(max_size=50).map(lambda data: frame(PING, data)),
+        st.binary(max_size=50).map(lambda data: frame(PONG, data)),
+        printable.map(
+            lambda words: (
+                frame(TEXT, words.encode()[:3], last=False)
+                + frame(PING, b"?")
+                + frame(CONTINUED, words.encode()[3:])
+            )
+        ),
+    )
+    ways = st.sampled_from(["close", "leave", "reset"])
+    orders = st.tuples(st.booleans(), st.lists(raw, min_size=1, max_size=8), ways)
+
+    def send(example: tuple[bool, list[bytes], str]) -> None:
+        started, frames, way = example
+        line = Line(service)
+        assert line.status == 101
+        line.send(text(CONNECTED) + text(START) * started + b"".join(frames))
+        line.close(way)
+
+    with bystander(service):
+        throw(orders, send, 60)
 
 
 def test_bytes_that_are_no_frames_break_nothing(service: Service) -> None:
@@ -321,6 +375,16 @@ HANDSHAKES: list[dict[str, str | None]] = [
     {"Content_Length": "-1"},
     {"Transfer_Encoding": "chunked"},
 ]
+
+
+def test_an_odd_handshake_is_refused_or_served_and_harms_nobody(service: Service) -> None:
+    answers = []
+    with bystander(service):
+        for headers in HANDSHAKES:
+            line = Line(service, **headers)
+            answers.append((headers, line.status))
+            line.close()
+    assert [each for each in answers if each[1] != 101 and not 400 <= each[1] < 500] == []
 
 
 def test_connections_that_never_ask_for_anything_harm_nobody(service: Service) -> None:

@@ -42,7 +42,14 @@ GOOD = {
     "AGENT_WORKFLOW_ID": "workflow.json",
 }
 MODULES = ("app", "voice_handler", "workflow_client", "utils")
-NEEDED = (*(f"{name}.py" for name in MODULES), ".env.example", "workflow.json")
+DATA = (
+    ".env.example",
+    "notes.json",
+    "realtime_session.json",
+    "settings_rules.json",
+    "workflow.json",
+)
+NEEDED = (*(f"{name}.py" for name in MODULES), *DATA)
 
 
 def refusal(command: str = "threads", **settings: str) -> str:
@@ -85,8 +92,9 @@ def running(
 
 
 def copy_of_the_app(folder: Path) -> Path:
-    for name in (*NEEDED, "realtime_session.json", "gunicorn.conf.py"):
+    for name in (*NEEDED, "gunicorn.conf.py"):
         shutil.copy(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "templates", folder / "templates")
     return folder
 
 

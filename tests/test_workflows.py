@@ -36,7 +36,8 @@ def test_a_failing_workflow_is_apologised_for_once_and_the_next_turn_works(
     service: Service, failure: str
 ) -> None:
     service.tolerate(RUN_LEFT_BEHIND)
-    service.brain.fail_next(1, **FAILURES[failure])
+    tries = 4 if failure in ("rate limit", "server error") else 1  # before it is given up
+    service.brain.fail_next(tries, **FAILURES[failure])
     call = service.call()
     call.say("First")
     hear_out(call, APOLOGY)
