@@ -3,6 +3,7 @@
 import functools
 import logging
 import signal
+import sys
 from threading import Thread
 
 import requests
@@ -97,6 +98,6 @@ if __name__ == "__main__":
     start()
     signal.signal(signal.SIGTERM, lambda *_: DRAINING.set())
     server = make_server("0.0.0.0", settings().port, app, threaded=True)
-    server.timeout = 0.5
-    while workflow().calls or not DRAINING.is_set():
-        server.handle_request()
+    # Called twice a second: here the server ends when the last call has been handed over.
+    server.service_actions = lambda: DRAINING.is_set() and not workflow().calls and sys.exit()  # type: ignore[method-assign,assignment]
+    server.serve_forever()

@@ -87,3 +87,10 @@ def test_the_scenarios_the_readme_names_exist() -> None:
     named = re.findall(r"(?:SCENARIO=|tests\.demo +)([a-z][\w-]*)", README)
     assert named
     assert set(named) <= set(SCENARIOS)
+
+
+def test_what_the_readme_says_of_trouble_is_tested() -> None:
+    named = re.findall(r"\| `(test_\w+)` \|$", section("What happens when…"), re.MULTILINE)
+    tests = "".join(path.read_text("utf-8") for path in (ROOT / "tests").glob("test_*.py"))
+    assert len(named) >= 12
+    assert [name for name in named if f"def {name}(" not in tests] == []
