@@ -664,6 +664,8 @@ def test_a_stopped_process_finishes_what_is_in_the_air_and_hands_over(
         service.openai.wait_for(
             lambda _: len(service.session.sent_events("input_audio_buffer.speech_started")) == 2
         )
+        heard = service.session.appends + 5  # by then the app knows of it
+        service.openai.wait_for(lambda _: service.session.appends > heard)
     old.signal(signal.SIGTERM)
     call.wait_for_stream(number=2, timeout=30)
     hear_out(call, BRIDGE)
