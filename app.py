@@ -11,16 +11,17 @@ from flask import Flask, abort, render_template, request
 from flask_sock import Sock
 from twilio.request_validator import RequestValidator
 from werkzeug.serving import make_server
+from wsproto.utilities import ProtocolError
 
 from utils import log, settings
-from voice_handler import DRAINING, GONE, VoiceHandler
+from voice_handler import DRAINING, VoiceHandler
 from workflow_client import FAILURES, WorkflowClient
 
 app = Flask(__name__)
 # A thread that does nothing takes the place of simple-websocket's reader: `read_stream` reads.
 socket_options = {"max_message_size": 65536, "thread_class": lambda **_: Thread()}
 app.config.update(MAX_CONTENT_LENGTH=65536, SOCK_SERVER_OPTIONS=socket_options, SETTINGS=settings)
-app.register_error_handler(GONE[-1], lambda _: ("", 400))  # a handshake that breaks the rules
+app.register_error_handler(ProtocolError, lambda _: ("", 400))  # a handshake that breaks the rules
 sock, template = Sock(app), app.jinja_env.get_template
 workflow = functools.cache(lambda: WorkflowClient(settings()))
 

@@ -16,8 +16,7 @@ from websocket import WebSocket, WebSocketException, create_connection
 from utils import heard_part, log, same_words, sentences
 from workflow_client import FAILURES, WorkflowClient, WorkflowError
 
-# How a dead socket shows: RuntimeError is the base of simple-websocket's ConnectionClosed, and the
-# last is what wsproto raises where its rules are broken.
+# How a dead socket shows: RuntimeError is the base of simple-websocket's ConnectionClosed.
 GONE = (OSError, RuntimeError, WebSocketException, wsproto.utilities.ProtocolError)
 DRAINING = Event()  # this process is to stop: it hands its calls over
 SAFE: Any = {"redirect_limit": 0, "skip_utf8_validation": True, "enable_multithread": True}
@@ -59,9 +58,7 @@ class VoiceHandler:
         simple-websocket's reader runs right here, which spares a switch of threads at every frame.
         """
         self.twilio.sock.settimeout(10)  # Twilio sends a frame every 20 ms, and reads as it plays
-        self.twilio.input_buffer = SimpleNamespace(
-            append=lambda message: self.dispatch(message, "event")
-        )
+        self.twilio.input_buffer = SimpleNamespace(append=lambda text: self.dispatch(text, "event"))
         # ValueError: no UTF-8. AssertionError: gevent's, when two send at once.
         with suppress(*GONE, ValueError, AssertionError):
             self.twilio._thread()
@@ -80,8 +77,12 @@ class VoiceHandler:
         for pause in itertools.takewhile(lambda _: self.twilio.connected, (0, 0.5, 1, 2)):
             try:
                 with self.lock:
-                    self.ready, self.hearing = False, {}
                     self.interrupt()
+                    # What was being said is lost with the session.
+                    if self.hearing and not self.over:
+                        self.drop_reply()
+                        self.queue.append(self.settings.say_again)
+                    self.ready, self.hearing = False, {}
                 DRAINING.wait(pause)  # a process that is to stop doesn't wait
                 self.realtime = create_connection(url, 5, header=key, **SAFE)
                 self.to_realtime("session.update", session=self.settings.realtime_session)
@@ -105,12 +106,13 @@ class VoiceHandler:
             log.warning("[%s] ignored a message that makes no sense: %r", self.call_sid, error)
 
     def to_twilio(self, event: str, **body: Any) -> None:
-        """Send Twilio a whole message (the library's own `send` may stop half-way)."""
-        message = json.dumps({"event": event, "streamSid": self.stream_sid, **body})
+        """Send Twilio a whole message (the library's own `send` may stop half-way).
+
+        With half a message out nothing more can be said: that ends the stream.
+        """
+        text = json.dumps({"event": event, "streamSid": self.stream_sid, **body})
         with suppress(*GONE):
-            return self.twilio.sock.sendall(
-                self.twilio.ws.send(wsproto.events.TextMessage(message))
-            )
+            return self.twilio.sock.sendall(self.twilio.ws.send(wsproto.events.TextMessage(text)))
         self.twilio.sock.shutdown(2)
 
     def to_realtime(self, kind: str, **body: Any) -> None:

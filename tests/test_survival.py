@@ -208,6 +208,21 @@ def test_realtime_is_lost_while_the_caller_speaks_and_hears_what_comes_next(
     assert len(call.streams) == 1
 
 
+def test_words_lost_with_their_session_are_asked_for_again(service: Service) -> None:
+    service.realtime.transcript_delay = 20
+    call = service.call()
+    call.say("I need an oil change")
+    service.openai.wait_for(
+        lambda _: service.session.sent_events("input_audio_buffer.speech_stopped")
+    )
+    service.realtime.transcript_delay = 0.05
+    service.session.abort()
+    hear_out(call, "Could you say it again?", 20)
+    call.say("An oil change")
+    hear_out(call, "You said: An oil change.")
+    assert told(service) == ["An oil change"]
+
+
 def test_sessions_that_go_silent_are_replaced_and_a_quiet_one_is_not(service: Service) -> None:
     quiet = service.call()
     call = service.call()
