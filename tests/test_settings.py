@@ -238,6 +238,8 @@ def test_a_local_webhook_url_may_be_http() -> None:
         ({"audio.input.turn_detection": ...}, "turn_detection"),
         ({"audio.input.transcription": None}, "transcription"),
         ({"audio.input.transcription": ...}, "transcription"),
+        ({"instructions": ...}, "read the text aloud"),
+        ({"instructions": ""}, "read the text aloud"),
         ({"audio.input.format": {"type": "audio/pcm", "rate": 24000}}, "audio/pcmu"),
         ({"audio.output.format": ...}, "audio/pcmu"),
         ({"audio.output.format": {"type": "audio/pcma"}}, "audio/pcmu"),
