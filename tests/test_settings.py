@@ -265,7 +265,16 @@ def test_a_session_the_service_cannot_work_with_is_refused(
     assert "object" not in output
 
 
-@pytest.mark.parametrize("name", ["REALTIME_SESSION", "AGENT_WORKFLOW_ID"])
+def test_notes_of_which_one_is_missing_are_refused(tmp_path: Path) -> None:
+    notes = json.loads((ROOT / "notes.json").read_text("utf-8"))
+    notes.pop("keys")
+    (tmp_path / "notes.json").write_text(json.dumps(notes), "utf-8")
+    output = refusal(NOTES=str(tmp_path / "notes.json"))
+    assert "NOTES" in output
+    assert 'Expected a .json file with "cut_in"' in output
+
+
+@pytest.mark.parametrize("name", ["REALTIME_SESSION", "AGENT_WORKFLOW_ID", "NOTES"])
 @pytest.mark.parametrize("content", ['{\n "model"\n}', "[]", '"text"', ""])
 def test_a_file_that_is_no_json_object_is_refused(tmp_path: Path, name: str, content: str) -> None:
     file = tmp_path / "broken.json"
