@@ -831,6 +831,11 @@ def open_stream(service: Service) -> websocket.WebSocket:
     )
 
 
+def wait_for_room(service: Service) -> None:
+    """Wait until a call that is over is over for the workflow's thread, too."""
+    eventually(lambda: "<Reject" not in post(service).text, "room for a call")
+
+
 @pytest.mark.settings(MAX_CALLS="2")
 def test_more_calls_than_allowed_are_told_that_the_line_is_busy(service: Service) -> None:
     calls = [service.call() for _ in range(2)]
@@ -847,7 +852,7 @@ def test_more_calls_than_allowed_are_told_that_the_line_is_busy(service: Service
         call.say(f"I am caller {n}")
         hear_out(call, f"You said: I am caller {n}.")
     calls[0].hang_up()
-    service.wait_for_log(rf"\[{calls[0].sid}\] call ended")
+    wait_for_room(service)
     fourth = service.call()
     fourth.say("At last")
     hear_out(fourth, "You said: At last.")
@@ -877,10 +882,9 @@ def test_calls_that_end_in_any_way_make_room_for_others(service: Service) -> Non
     ]
     for way in ways:
         call = service.call()
-        seen = len([line for line in service.log if "call ended" in line])
         way(call)
         call.hang_up()
-        eventually(lambda n=seen: len([s for s in service.log if "call ended" in s]) > n, "end")  # type: ignore[misc]
+        wait_for_room(service)
     service.call()
 
 
