@@ -21,10 +21,9 @@ log = logging.getLogger("voice_agent")
 # --- text -------------------------------------------------------------------------------------
 
 # A full stop ends no sentence in "Dr.", "a.m.", "J." and the like, nor in the "1." before an item.
+NUMBER = r"(?<!\n\d\.)(?<!\n\d\d\.)"
 ABBREVIATION = r"(?<!\b[A-Z]\.)(?<!\b(?:Dr|Mr|Ms|St|No|vs)\.)(?<!\b(?:Mrs|[ap]\.m|e\.g|i\.e)\.)"
-END = (
-    rf"(?=\n)|(?<=[。！？])|(?<=[.!?…]){ABBREVIATION}(?<!\n\d\.)(?<!\n\d\d\.)[\"'”’)\]*_]*[^\S\n]+"
-)
+END = rf"(?=\n)|(?<=[。！？])|(?<=[.!?…]){ABBREVIATION}{NUMBER}[\"'”’)\]*_]*[^\S\n]+"
 CONTROL = re.compile(r"\[\s*(hangup|transfer)\b[^\]]*\]", re.IGNORECASE)
 # Links, whose text remains, and citation marks
 LINK = r"!?\[([^\[\]]*)\]\([^)]*\)|【[^】]*】|\ue200[^\ue201]*\ue201|\[\d+\]"
@@ -90,10 +89,13 @@ def read_json(name: str) -> Any:
     return json.loads((HERE / name).read_text("utf-8"))
 
 
+RULES = read_json("settings_rules.json")  # what a variable's value, or its file, must look like
+
+
 def _checked(name: str, value: str, default: str) -> Any:
     content = read_json(value) if value.endswith(".json") else value
     text = json.dumps(content, sort_keys=True).strip('"')
-    for rule in read_json("settings_rules.json"):
+    for rule in RULES:
         if re.search(rule["variable"], name) and not re.search(rule["shape"], text):
             raise ValueError(rule["advice"])
     number = default.replace(".", "").isdigit() and (json.loads(value) or 1e6)  # 0 means never

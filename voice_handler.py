@@ -190,9 +190,8 @@ class VoiceHandler:
 
     def settle(self) -> None:
         """Send on what the caller said, or pressed; after a mere noise, say again what it cut."""
-        self.hearing["keypad"] = self.keys and self.notes["keys"].format(
-            self.keys.rstrip("#") or "#"
-        )
+        pressed = self.notes["keys"].format(self.keys.rstrip("#") or "#")
+        self.hearing["keypad"] = self.keys and pressed
         words = "" if self.over else " ".join(filter(None, self.hearing.values()))
         self.hearing.clear()
         if self.notes["inaudible"] in words:
