@@ -11,6 +11,7 @@ import itertools
 import select
 import socket
 import ssl
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from time import monotonic as now
 from typing import NamedTuple
@@ -71,7 +72,7 @@ class Loop:
         self._epoll.close()
 
 
-class Connection:
+class Connection(ABC):
     """One TCP connection, with TLS or without, whose bytes come to `on_data`."""
 
     def __init__(self, loop: Loop, sock: socket.socket, tls: ssl.SSLContext | None = None) -> None:
@@ -88,9 +89,9 @@ class Connection:
         self._unsent = b""
         loop.watch(self._fd, self._serve)
 
+    @abstractmethod
     def on_data(self, data: bytes) -> None:
         """Take what has arrived."""
-        raise NotImplementedError
 
     def on_end(self) -> None:
         """Learn that the other side is gone. The connection is closed already."""
