@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from functools import cache, reduce
 from math import sin
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from dotenv import dotenv_values
@@ -21,9 +20,8 @@ log = logging.getLogger("voice_agent")
 # --- text -------------------------------------------------------------------------------------
 
 # A full stop ends no sentence in "Dr.", "a.m.", "J." and the like, nor in the "1." before an item.
-NUMBER = r"(?<!\n\d\.)(?<!\n\d\d\.)"
-ABBREVIATION = r"(?<!\b[A-Z]\.)(?<!\b(?:Dr|Mr|Ms|St|No|vs)\.)(?<!\b(?:Mrs|[ap]\.m|e\.g|i\.e)\.)"
-END = rf"(?=\n)|(?<=[。！？])|(?<=[.!?…]){ABBREVIATION}{NUMBER}[\"'”’)\]*_]*[^\S\n]+"
+NO_END = r"(?<!\b[A-Z]\.)(?<!\b(?:Dr|Mr|Ms|St|No|vs)\.)(?<!\b(?:Mrs|[ap]\.m|e\.g|i\.e)\.)"
+END = rf"(?=\n)|(?<=[。！？])|(?<=[.!?…])(?<!\n\d\.)(?<!\n\d\d\.){NO_END}[\"'”’)\]*_]*[^\S\n]+"
 CONTROL = re.compile(r"\[\s*(hangup|transfer)\b[^\]]*\]", re.IGNORECASE)
 # Links, whose text remains, and citation marks
 LINK = r"!?\[([^\[\]]*)\]\([^)]*\)|【[^】]*】|\ue200[^\ue201]*\ue201|\[\d+\]"
@@ -89,13 +87,10 @@ def read_json(name: str) -> Any:
     return json.loads((HERE / name).read_text("utf-8"))
 
 
-RULES = read_json("settings_rules.json")  # what a variable's value, or its file, must look like
-
-
 def _checked(name: str, value: str, default: str) -> Any:
     content = read_json(value) if value.endswith(".json") else value
     text = json.dumps(content, sort_keys=True).strip('"')
-    for rule in RULES:
+    for rule in read_json("settings_rules.json"):
         if re.search(rule["variable"], name) and not re.search(rule["shape"], text):
             raise ValueError(rule["advice"])
     number = default.replace(".", "").isdigit() and (json.loads(value) or 1e6)  # 0 means never
@@ -123,7 +118,7 @@ def settings() -> Any:
             problems.append(f"  {name} ({value}): {error}")
     if len(problems) > 1:
         raise SettingsError("\n".join(problems))
-    return SimpleNamespace(**values)
+    return type("Settings", (), values)
 
 
 def mask_numbers(record: logging.LogRecord) -> bool:

@@ -1,17 +1,16 @@
 """One phone call: the caller's stream on one side, OpenAI Realtime on the other."""
 
-import itertools
 import json
 from collections import Counter, deque
 from contextlib import suppress
+from itertools import count, cycle, takewhile
 from queue import Queue
 from threading import Event, RLock, Thread
 from time import monotonic as now
-from types import SimpleNamespace
 from typing import Any
 
 import wsproto
-from websocket import WebSocket, WebSocketException, create_connection
+from websocket import ABNF, WebSocket, WebSocketException, create_connection
 
 from utils import heard_part, log, same_words, sentences
 from workflow_client import FAILURES, WorkflowClient, WorkflowError
@@ -42,26 +41,36 @@ class VoiceHandler:
         self.inbox: Queue[tuple[int, str] | None] = Queue()  # what was said, for the workflow
         # To be spoken, and sound on its way to Realtime: 10 s of it at most
         self.queue, self.sound = deque[str](), deque[str](maxlen=500)
-        # By mark: what was spoken but not yet heard, and how many ms of it were sent to Twilio
-        self.spoken, self.audio_ms = dict[str, str](), Counter[str]()
-        self.call_sid = self.in_flight = self.response_id = self.heard = self.cut = self.keys = ""
+        # By mark: what was spoken but not yet heard, and how many ms of it were sent to Twilio;
         # `clock`: when this turn's last word was said, its transcript came, and the first text
-        self.turn, self.playing_since, self.clock = 0, 0.0, list[float]()
+        self.spoken, self.audio_ms, self.clock = dict[str, str](), Counter[str](), list[float]()
+        self.call_sid = self.in_flight = self.response_id = self.heard = self.cut = self.keys = ""
+        self.turn, self.playing_since, self.fillers = 0, 0.0, cycle(settings.filler.split("|"))
+        self.names, self.ending = count(1), [settings.goodbye, "[hangup]"]
         self.ready = self.prompted = self.over = False
-        self.names, self.fillers = itertools.count(1), itertools.cycle(settings.filler.split("|"))
 
     # --- the two sockets ------------------------------------------------------------------------
 
     def read_stream(self) -> None:
         """Read Twilio until the stream ends, in the request's thread.
 
-        simple-websocket's reader runs right here, which spares a switch of threads at every frame.
+        A text in one frame, as every message of Twilio's is, is taken out of it here (RFC 6455,
+        5.2); simple-websocket, which has all other frames, would make a call a third dearer.
         """
         self.twilio.sock.settimeout(10)  # Twilio sends a frame every 20 ms, and reads as it plays
-        self.twilio.input_buffer = SimpleNamespace(append=lambda text: self.dispatch(text, "event"))
         # ValueError: no UTF-8. AssertionError: gevent's, when two send at once.
-        with suppress(*GONE, ValueError, AssertionError):
-            self.twilio._thread()
+        with suppress(*GONE, ValueError, AssertionError), self.twilio.sock.makefile("rb") as file:
+            # What is not masked, or longer than 64 KiB, ends the stream.
+            while self.twilio.connected and len(head := file.read(2)) == 2 and 127 < head[1] < 255:
+                long = file.read(2) if head[1] == 254 else b""
+                mask, body = file.read(4), file.read(int.from_bytes(long, "big") or head[1] - 128)
+                if head[0] == 0x81 and self.twilio.incoming_message is None:
+                    self.dispatch(ABNF.mask(mask, body).decode(), "event")
+                else:
+                    self.twilio.ws.receive_data(head + long + mask + body)
+                    self.twilio.connected = self.twilio._handle_events()
+                while self.twilio.input_buffer:
+                    self.dispatch(self.twilio.input_buffer.pop(), "event")
             self.twilio.sock.shutdown(1)  # so that werkzeug adds no HTTP response
         self.close()
         self.inbox.put(None)
@@ -74,15 +83,13 @@ class VoiceHandler:
         """
         url = f"ws{self.settings.openai_base_url[4:]}/realtime?model={self.settings.realtime_model}"
         key = {"Authorization": f"Bearer {self.settings.openai_api_key}"}
-        for pause in itertools.takewhile(lambda _: self.twilio.connected, (0, 0.5, 1, 2)):
+        for pause in takewhile(lambda _: self.twilio.connected, (0, 0.5, 1, 2)):
             try:
                 with self.lock:
                     self.interrupt()
-                    # What was being said is lost with the session.
-                    if self.hearing and not self.over:
-                        self.drop_reply()
-                        self.queue.append(self.settings.say_again)
-                    self.ready, self.hearing = False, {}
+                    self.ready, lost = False, self.notes["inaudible"]
+                    self.hearing = {item: words or lost for item, words in self.hearing.items()}
+                    self.settle()
                 DRAINING.wait(pause)  # a process that is to stop doesn't wait
                 self.realtime = create_connection(url, 5, header=key, **SAFE)
                 self.to_realtime("session.update", session=self.settings.realtime_session)
@@ -152,7 +159,7 @@ class VoiceHandler:
 
     def on_dtmf(self, message: Any) -> None:
         """Gather keys until `#` or a pause; they interrupt like speech."""
-        self.on_input_audio_buffer_speech_started({"item_id": "keypad"})
+        self.on_input_audio_buffer_speech_started({"item_id": "keys"})
         self.keys += message["dtmf"]["digit"]
         self.timers[self.settle] = now() + 2 * ("#" not in self.keys)
 
@@ -190,8 +197,7 @@ class VoiceHandler:
 
     def settle(self) -> None:
         """Send on what the caller said, or pressed; after a mere noise, say again what it cut."""
-        pressed = self.notes["keys"].format(self.keys.rstrip("#") or "#")
-        self.hearing["keypad"] = self.keys and pressed
+        self.hearing["keys"] = self.keys and self.notes["keys"].format(self.keys.rstrip("#") or "#")
         words = "" if self.over else " ".join(filter(None, self.hearing.values()))
         self.hearing.clear()
         if self.notes["inaudible"] in words:
@@ -327,15 +333,14 @@ class VoiceHandler:
 
     def prompt(self) -> None:
         """Ask a silent caller once, then say goodbye."""
-        goodbye = [self.settings.goodbye, "[hangup]"]
-        self.queue += goodbye if self.prompted else [self.settings.idle_prompt]
+        self.queue += self.ending if self.prompted else [self.settings.idle_prompt]
         self.prompted = True
 
     def end(self) -> None:
         """Say goodbye to a call that has lasted too long, and listen no more."""
         self.drop_reply()
         self.hearing, self.over = {}, True
-        self.queue += [self.settings.goodbye, "[hangup]"]
+        self.queue += self.ending
 
     def act(self, action: str) -> None:
         """Hang up or transfer."""

@@ -1,5 +1,6 @@
 """The workflow: conversations with the business's agent, and its replies as streamed text."""
 
+import json
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from time import sleep
@@ -36,12 +37,12 @@ def responses_reply(client: Any, parameters: Any, conversation: str, text: str) 
     To be read to its end even if unwanted: broken off, it would leave the conversation locked, and
     the reply stored or not.
     """
-    message = {"role": "user", "content": text}
-    body = {**parameters, "conversation": conversation, "input": [message], "stream": True}
-    # Events as plain dicts: models of them would cost as much as all else in a turn.
+    body = {**parameters, "conversation": conversation, "input": text, "stream": True}
+    # The lines as they come: the SDK's events would cost as much as all else in a turn.
     raw: Any = {"cast_to": object, "stream": True, "stream_cls": openai.Stream[Any]}
+    lines = patiently(client.post, "/responses", body=body, **raw).response.iter_lines()
     event: dict[str, Any] = {"type": "nothing"}
-    for event in patiently(client.post, "/responses", body=body, **raw):
+    for event in (json.loads(line[5:]) for line in lines if line.startswith("data:")):
         if event["type"] in ("response.output_text.delta", "response.output_text.done"):
             yield event.get("delta", "\n")
     ended = event.get("response", event)
@@ -58,7 +59,7 @@ def assistant_reply(client: Any, assistant_id: str, thread: str, text: str) -> I
     threads = client.beta.threads
     send = partial(threads.messages.create, thread, role="user", content=text)
     try:
-        send()
+        patiently(send)
     except openai.BadRequestError:  # a run is still active: it hung, or its process was lost
         for run in threads.runs.list(thread, limit=1).data:
             threads.runs.cancel(run.id, thread_id=thread)
@@ -74,12 +75,12 @@ class WorkflowClient:
 
     def __init__(self, settings: Any) -> None:
         """Choose by AGENT_WORKFLOW_ID; open no connection yet."""
-        url, key = settings.openai_base_url, settings.openai_api_key
-        if settings.agent_base_url:  # where OpenAI's key must not go
-            url, key = settings.agent_base_url, settings.agent_api_key or "none"
+        url = settings.agent_base_url or settings.openai_base_url
+        # OpenAI's key must not go to another host
+        key = settings.agent_api_key or (not settings.agent_base_url and settings.openai_api_key)
         # Connections stay warm between turns; httpx would drop them after 5 s.
         http = openai.DefaultHttpxClient(limits=httpx2.Limits(keepalive_expiry=300))
-        client = openai.OpenAI(api_key=key, base_url=url, http_client=http, max_retries=0)
+        client = openai.OpenAI(api_key=key or "none", base_url=url, http_client=http, max_retries=0)
         client = client.with_options(timeout=settings.workflow_timeout)
         self.own = (name := settings.agent_workflow_id).endswith(".json")
         kind, what = (responses_reply, read_json(name)) if self.own else (assistant_reply, name)

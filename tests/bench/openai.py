@@ -138,7 +138,7 @@ class Reply:
 
     def __init__(self, connection: OpenAIConnection, body: Json) -> None:
         self.connection, self.loop, begun = connection, connection.loop, now()
-        asked = body["input"][-1]["content"]
+        asked = body["input"]
         self.turn = connection.load.conversations[body["conversation"]].turn_asked(asked, begun)
         self._sequence = itertools.count()
         self._tokens = script.tokens(" ".join(self.turn.sentences))

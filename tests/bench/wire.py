@@ -93,7 +93,7 @@ class Connection(ABC):
     def on_data(self, data: bytes) -> None:
         """Take what has arrived."""
 
-    def on_end(self) -> None:
+    def on_end(self) -> None:  # noqa: B027 - not every side has something left to do
         """Learn that the other side is gone. The connection is closed already."""
 
     def write(self, data: bytes) -> None:
