@@ -93,8 +93,8 @@ def _checked(name: str, value: str, default: str) -> Any:
     for rule in read_json("settings_rules.json"):
         if re.search(rule["variable"], name) and not re.search(rule["shape"], text):
             raise ValueError(rule["advice"])
-    number = default.replace(".", "").isdigit() and (json.loads(value) or 1e6)  # 0 means never
-    return number or (content if name in ("REALTIME_SESSION", "NOTES") else value)
+    # 0 means never
+    return (json.loads(value) or 1e6) if default.replace(".", "").isdigit() else content
 
 
 class SettingsError(SystemExit, ValueError):
@@ -104,6 +104,8 @@ class SettingsError(SystemExit, ValueError):
 @cache
 def settings() -> Any:
     """Read the settings from the environment and `.env`: an attribute each, in lower case.
+
+    A number is a number, and a .json file what it holds; `given` has them as they were written.
 
     `.env.example` names them all and has their defaults. Raises SettingsError with every problem at
     once, each naming its variable and the fix.
@@ -118,7 +120,7 @@ def settings() -> Any:
             problems.append(f"  {name} ({value}): {error}")
     if len(problems) > 1:
         raise SettingsError("\n".join(problems))
-    return type("Settings", (), values)
+    return type("Settings", (), {"given": given, **values})
 
 
 def mask_numbers(record: logging.LogRecord) -> bool:

@@ -9,8 +9,6 @@ from typing import Any
 import httpx2
 import openai
 
-from utils import read_json
-
 NO_TOOLS = "asked for a tool's output; this service runs no tools"
 
 
@@ -82,10 +80,9 @@ class WorkflowClient:
         http = openai.DefaultHttpxClient(limits=httpx2.Limits(keepalive_expiry=300))
         client = openai.OpenAI(api_key=key or "none", base_url=url, http_client=http, max_retries=0)
         client = client.with_options(timeout=settings.workflow_timeout)
-        self.own = (name := settings.agent_workflow_id).endswith(".json")
-        kind, what = (responses_reply, read_json(name)) if self.own else (assistant_reply, name)
+        self.own = isinstance(what := settings.agent_workflow_id, dict)
         self.conversations: Any = client.conversations if self.own else client.beta.threads
-        self.reply = partial(kind, client, what)
+        self.reply = partial(responses_reply if self.own else assistant_reply, client, what)
         self.calls: dict[str, dict[str, str]] = {}  # stream parameters of the calls that are here
 
     @lru_cache(1024)  # noqa: B019 - there is one client a process
