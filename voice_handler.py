@@ -5,7 +5,7 @@ from collections import Counter, deque
 from contextlib import suppress
 from itertools import count, cycle, takewhile
 from queue import Queue
-from threading import Event, RLock, Thread
+from threading import Event, Lock, Thread
 from time import monotonic as now
 from typing import Any
 
@@ -36,7 +36,7 @@ class VoiceHandler:
     def __init__(self, twilio: Any, settings: Any, workflow: WorkflowClient, control: Any) -> None:
         """Take the call's stream; `control(action, call_sid, called)` hangs up or transfers."""
         self.twilio, self.realtime, self.notes = twilio, WebSocket(), settings.notes
-        self.settings, self.workflow, self.control, self.lock = settings, workflow, control, RLock()
+        self.settings, self.workflow, self.control, self.lock = settings, workflow, control, Lock()
         # What the caller says now: item -> its words; what is to be done: method -> when it is due
         self.hearing, self.timers = dict[str, str | None](), dict[Any, float]()
         self.inbox: Queue[tuple[int, str] | None] = Queue()  # what was said, for the workflow

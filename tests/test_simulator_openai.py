@@ -803,6 +803,19 @@ def test_creations_can_be_slow_and_fail(simulator: OpenAISimulator, sdk: openai.
     assert not simulator.refusals
 
 
+def test_messages_can_be_refused_and_are_not_stored_then(
+    simulator: OpenAISimulator, sdk: openai.OpenAI
+) -> None:
+    thread = sdk.beta.threads.create().id
+    simulator.brain.fail_messages = [429, 500]
+    for error in (openai.RateLimitError, openai.InternalServerError):
+        with pytest.raises(error):
+            sdk.beta.threads.messages.create(thread, role="user", content="Hello")
+    sdk.beta.threads.messages.create(thread, role="user", content="Hello")
+    assert len(sdk.beta.threads.messages.list(thread).data) == 1
+    assert not simulator.refusals
+
+
 # ---------------------------------------------------------------- Conversations and Responses
 
 

@@ -140,6 +140,18 @@ def test_a_run_left_behind_by_another_process_is_ended(service: Service, workflo
 
 
 @pytest.mark.parametrize("workflow", ["asst_test"])
+def test_a_message_that_is_refused_for_the_moment_is_sent_again(
+    service: Service, workflow: str
+) -> None:
+    service.brain.fail_messages = [429, 500]
+    call = service.call()
+    call.say("Hello")
+    hear_out(call, "You said: Hello.", 20)
+    assert APOLOGY not in call.heard()
+    assert [text for _, text in service.brain.messages] == ["Hello"]
+
+
+@pytest.mark.parametrize("workflow", ["asst_test"])
 def test_an_assistant_that_is_gone_is_apologised_for(service: Service, workflow: str) -> None:
     service.openai.assistants_gone = True
     call = service.call()

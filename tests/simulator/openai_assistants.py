@@ -121,6 +121,7 @@ class Assistants:
                 f"Can't add messages to {thread.id} while a run {thread.active_run.id} is active.",
                 code=None,
             )
+        self.simulator.brain.accept_message()
         return self._accept(thread, message)
 
     def _accept(self, thread: Thread, message: Json) -> Json:

@@ -92,6 +92,8 @@ class Brain:
         self.create_delay = 0.0
         self.fail_create: list[int] = []
         """Statuses with which the next creations of conversations or threads fail, one each."""
+        self.fail_messages: list[int] = []
+        """The same for messages added to threads."""
         self.store_aborted = False
         """Whether a reply whose stream the client abandoned is stored all the same."""
         self.cancel_delay = 0.05
@@ -117,8 +119,16 @@ class Brain:
     async def create(self) -> None:
         """Take as long as scripted to create something. Raise Blameless if scripted to fail."""
         await asyncio.sleep(self.create_delay)
-        if self.fail_create:
-            raise _scripted(f"http_{self.fail_create.pop(0)}", None)
+        _fail_by(self.fail_create)
+
+    def accept_message(self) -> None:
+        """Raise Blameless if the next message added to a thread is scripted to be refused."""
+        _fail_by(self.fail_messages)
+
+
+def _fail_by(statuses: list[int]) -> None:
+    if statuses:
+        raise _scripted(f"http_{statuses.pop(0)}", None)
 
 
 def _scripted(status: str, retry_after: float | None) -> Refusal:
