@@ -50,26 +50,33 @@ class Line:
 
     def wait_for_end(self) -> None:
         """Wait until the app has ended the stream: sooner than it would give up a silent one."""
-        self.socket.settimeout(5)
-        try:
-            while not self._says_goodbye() and (more := self._receive()):
-                self._unread += more
-        except TimeoutError as error:
-            raise AssertionError("the stream was not closed") from error
+        self.wait_for(CLOSE)
 
-    def _says_goodbye(self) -> bool:
-        """Skip whole frames up to a `close`, and tell whether there is one."""
+    def wait_for(self, opcode: int) -> bytes | None:
+        """Skip frames up to one of `opcode`. Return its content, or None if the stream ended."""
+        self.socket.settimeout(5)
+        while (content := self._skip_to(opcode)) is None:
+            try:
+                if not (more := self._receive()):
+                    return None
+            except TimeoutError as error:
+                raise AssertionError(f"no frame {opcode} came, and no end") from error
+            self._unread += more
+        return content
+
+    def _skip_to(self, opcode: int) -> bytes | None:
         while len(self._unread) >= 2:
             size, head = self._unread[1], 2
             if size >= 126:
                 head = 4 if size == 126 else 10
                 size = int.from_bytes(self._unread[2:head], "big")
-            if self._unread[0] & 15 == CLOSE:
-                return True
             if len(self._unread) < head + size:
-                return False
+                return None
+            kind, content = self._unread[0] & 15, bytes(self._unread[head : head + size])
             del self._unread[: head + size]
-        return False
+            if kind == opcode:
+                return content
+        return None
 
     def close(self, how: str = "close") -> None:
         """End the stream: by a `close` frame, a `reset`, or simply by `leave`-ing."""

@@ -248,6 +248,41 @@ STOP = {"event": "stop", **SID, "stop": {"accountSid": "AC" + "0" * 32, "callSid
 EVENTS = [CONNECTED, START, MEDIA, DTMF, MARKED, STOP]
 BOMB = deflated(bytes(64 << 20))
 
+
+def in_pieces(message: Json) -> bytes:
+    """Cut a message into three frames, with a ping between them."""
+    data = json.dumps(message).encode()
+    pieces = frame(TEXT, data[:5], last=False) + frame(PING, b"?")
+    return pieces + frame(CONTINUED, data[5:9], last=False) + frame(CONTINUED, data[9:])
+
+
+@pytest.mark.parametrize("cut", [1, 7, 1 << 20], ids=["byte by byte", "in bits", "all at once"])
+@pytest.mark.parametrize("write", [text, in_pieces], ids=["whole", "in pieces"])
+def test_messages_are_understood_however_their_frames_come(
+    service: Service, write: Callable[[Json], bytes], cut: int
+) -> None:
+    service.strangers = True
+    sounds = [base64.b64encode(b"\x7f" * size).decode() for size in (1, 160, 20, 161, 8000)]
+    media: list[Json] = [{**MEDIA, "media": {"payload": sound}} for sound in sounds]
+    line = Line(service)
+    line.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    data = b"".join(write(message) for message in [CONNECTED, START, *media])
+    for at in range(0, len(data), cut):
+        line.send(data[at : at + cut])
+    service.openai.wait_for(lambda openai: openai.sessions)
+
+    def relayed() -> list[str]:
+        line.send(text(media[0]))  # what was kept for the session goes on with the next frame
+        appended = service.session.events("input_audio_buffer.append")
+        return [event["audio"] for event in appended][: len(sounds)]
+
+    eventually(lambda: len(relayed()) == len(sounds), "all of the sound")
+    assert relayed() == sounds
+    for _ in range(data.count(frame(PING, b"?"))):
+        assert line.wait_for(PONG) == b"?"
+    line.close()
+
+
 FATAL: dict[str, bytes] = {
     "more than 64 KiB": frame(TEXT, b'"' + b"x" * 70_000 + b'"'),
     "more than 64 KiB in pieces": (
