@@ -90,7 +90,7 @@ class VoiceHandler:
                     self.interrupt()
                     self.ready, lost = False, self.notes["inaudible"]
                     self.hearing = {item: words or lost for item, words in self.hearing.items()}
-                    self.settle()
+                    self.settle() if not self.keys else None  # more digits may come
                 DRAINING.wait(pause)  # a process that is to stop doesn't wait
                 self.realtime = create_connection(url, 5, header=key, **SAFE)
                 self.to_realtime("session.update", session=self.settings.realtime_session)

@@ -265,11 +265,18 @@ def test_a_session_the_service_cannot_work_with_is_refused(
     assert "object" not in output
 
 
-def test_notes_of_which_one_is_missing_are_refused(tmp_path: Path) -> None:
-    notes = json.loads((ROOT / "notes.json").read_text("utf-8"))
-    notes.pop("keys")
-    (tmp_path / "notes.json").write_text(json.dumps(notes), "utf-8")
-    output = refusal(NOTES=str(tmp_path / "notes.json"))
+@pytest.mark.parametrize(
+    "changes",
+    [{"keys": None}, {"inaudible": ""}, {"cut_in": "[Cut in.]"}, {"keys": "{} or {}"}],
+    ids=str,
+)
+def test_notes_that_cannot_be_filled_in_are_refused(
+    tmp_path: Path, changes: dict[str, str | None]
+) -> None:
+    notes = json.loads((ROOT / "notes.json").read_text("utf-8")) | changes
+    file = tmp_path / "notes.json"
+    file.write_text(json.dumps({key: note for key, note in notes.items() if note is not None}))
+    output = refusal(NOTES=str(file))
     assert "NOTES" in output
     assert 'Expected a .json file with "cut_in"' in output
 

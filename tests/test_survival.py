@@ -167,6 +167,17 @@ def test_sound_of_the_gap_waits_until_the_new_session_is_configured(service: Ser
     assert [e["type"] for at, e in session.received if at < configured] == ["session.update"]
 
 
+def test_digits_before_and_after_the_gap_are_one_message(service: Service) -> None:
+    call = service.call()
+    hear_out(call, "Hello!")
+    call.press("12")
+    service.session.abort()
+    service.openai.wait_for(lambda openai: len(openai.sessions) == 2)
+    call.press("34#")
+    hear_out(call, "You said: [The caller pressed 1234 on the keypad.].")
+    assert service.messages == ["[The caller pressed 1234 on the keypad.]"]
+
+
 def test_a_reply_that_comes_in_the_gap_is_heard_once(service: Service) -> None:
     service.brain.reply = lambda text, history: Reply("It is nine o'clock.", first_delay=0.5)
     call = service.call()
