@@ -283,6 +283,24 @@ def test_messages_are_understood_however_their_frames_come(
     line.close()
 
 
+def test_sound_too_long_to_be_passed_on_harms_nothing(service: Service) -> None:
+    service.strangers = True
+    line = Line(service)
+    line.send(text(CONNECTED) + text(START))
+    service.openai.wait_for(lambda openai: openai.sessions)
+
+    def relayed() -> int:
+        line.send(text(MEDIA))
+        return service.session.appends
+
+    eventually(relayed, "relayed sound")
+    line.send(frame(TEXT, b'{"event":"media","media":{"payload":"' + b"x" * 65_490 + b'"}}'))
+    before = relayed()
+    eventually(lambda: relayed() > before + 3, "sound after that")
+    assert len(service.openai.sessions) == 1
+    line.close()
+
+
 FATAL: dict[str, bytes] = {
     "more than 64 KiB": frame(TEXT, b'"' + b"x" * 70_000 + b'"'),
     "more than 64 KiB in pieces": (

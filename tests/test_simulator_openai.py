@@ -737,6 +737,28 @@ def test_odd_frames_come_in_between(line: Line) -> None:
     line.session.inject({"type": "made.up"})
 
 
+EVENT = b'{"type": "input_audio_buffer.clear"}'
+
+
+@pytest.mark.parametrize(
+    ("head", "fault"),
+    [
+        (b"\x81\xfe" + len(EVENT).to_bytes(2, "big") + bytes(4), "2 bytes more than it needs"),
+        (b"\x81\xff" + len(EVENT).to_bytes(8, "big") + bytes(4), "8 bytes more than it needs"),
+        (bytes([0x81, len(EVENT)]), "not masked"),
+    ],
+)
+def test_frames_that_break_the_rules_are_refused(line: Line, head: bytes, fault: str) -> None:
+    line.configure()
+    assert line.socket.sock
+    line.socket.sock.sendall(bytes([0x81, 0x80 + len(EVENT)]) + bytes(4) + EVENT)
+    line.until("input_audio_buffer.cleared")
+    line.socket.sock.sendall(head + EVENT + bytes(4))
+    with pytest.raises((OSError, websocket.WebSocketException)):
+        line.until("input_audio_buffer.cleared")
+    assert fault in line.simulator.refusals.pop()
+
+
 # ---------------------------------------------------------------- HTTP: what all endpoints share
 
 

@@ -183,16 +183,17 @@ def test_connections_to_the_workflow_stay_open_between_turns(service: Service) -
 
 
 @both_kinds
+@pytest.mark.parametrize("key", [AGENT_KEY, ""], ids=["a key of its own", "no key"])
 def test_the_workflow_may_live_elsewhere_than_the_voice(
-    pool: Pool, mode: str, workflow: str, tmp_path: Any
+    pool: Pool, mode: str, workflow: str, key: str, tmp_path: Any
 ) -> None:
-    with OpenAISimulator(ears=VOICE, mouth=VOICE, api_key=AGENT_KEY) as agent:
+    with OpenAISimulator(ears=VOICE, mouth=VOICE, api_key=key or "none") as agent:
         service = Service(
             mode,
             {
                 "AGENT_WORKFLOW_ID": workflow,
                 "AGENT_BASE_URL": agent.base_url,
-                "AGENT_API_KEY": AGENT_KEY,
+                "AGENT_API_KEY": key,
                 "REALTIME_SESSION": str(session_file(tmp_path)),
                 "GREETING": "Hello!",
             },

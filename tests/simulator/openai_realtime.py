@@ -23,7 +23,14 @@ from tests.simulator import openai_rules as rules
 from tests.simulator.openai_hearing import RATES, SERVER_VAD, TO_PCM, TURN_DETECTION, Listener
 from tests.simulator.openai_rules import Blameless, Refusal
 from tests.simulator.openai_voice import RealtimeResponse, ResponseFailure
-from tests.simulator.openai_wire import Json, halves, new_id, realtime_message, reset_connection
+from tests.simulator.openai_wire import (
+    Json,
+    StrictFrames,
+    halves,
+    new_id,
+    realtime_message,
+    reset_connection,
+)
 
 if TYPE_CHECKING:
     from tests.simulator.openai_server import OpenAISimulator
@@ -183,6 +190,7 @@ class RealtimeSession:
         await self._socket.prepare(request)
         assert isinstance(request.transport, asyncio.Transport)
         self.transport = request.transport
+        self._read_strictly(request)
         self.open = True
         self.simulator.sessions.append(self)
         self._greet(request)
@@ -202,6 +210,14 @@ class RealtimeSession:
             _discard_exceptions(await asyncio.gather(reader, writer, return_exceptions=True))
             self.simulator.touch()
         return self._socket
+
+    def _read_strictly(self, request: web.Request) -> None:
+        def refuse(fault: str) -> None:
+            self.simulator.refuse("Realtime", Refusal(fault, code=None, status=1002))
+            reset_connection(self.transport)
+
+        protocol: Any = request.protocol
+        protocol._payload_parser = StrictFrames(protocol._payload_parser, refuse)
 
     def _greet(self, request: web.Request) -> None:
         model = self.config["model"]

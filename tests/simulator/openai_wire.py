@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -23,6 +24,44 @@ def reset_connection(transport: asyncio.BaseTransport | None) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     assert isinstance(transport, asyncio.Transport)
     transport.abort()
+
+
+class StrictFrames:
+    """Hand a client's WebSocket frames on to aiohttp's `reader`, once their heads are sound.
+
+    aiohttp forgives what RFC 6455 (5.1, 5.2) forbids: a frame that is not masked, and a length in
+    more bytes than it needs. `complain` is told of the first such frame, and nothing is read after.
+    """
+
+    def __init__(self, reader: Any, complain: Callable[[str], None]) -> None:
+        self._reader, self._complain, self._data = reader, complain, bytearray()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reader, name)
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        """Read on, as aiohttp calls it."""
+        self._data += data
+        while len(self._data) >= 2:
+            short = self._data[1] & 127
+            extra = {126: 2, 127: 8}.get(short, 0)
+            size = int.from_bytes(self._data[2 : 2 + extra], "big") if extra else short
+            end = 2 + extra + 4 + size
+            if len(self._data) < end:
+                break
+            if fault := self._fault(extra, size):
+                self._complain(fault)
+                return True, b""
+            del self._data[:end]
+        done: tuple[bool, bytes] = self._reader.feed_data(data)
+        return done
+
+    def _fault(self, extra: int, size: int) -> str:
+        if not self._data[1] & 128:
+            return "a frame is not masked"
+        if size < {0: 0, 2: 126, 8: 65536}[extra]:
+            return f"a length of {size} is written in {extra} bytes more than it needs"
+        return ""
 
 
 def realtime_message(item_id: str, role: str, status: str, content: list[Json]) -> Json:
