@@ -111,6 +111,20 @@ def test_commentary_and_answer_are_separate_sentences(service: Service) -> None:
     assert call.heard() == "Hello! Let me check It is Monday."
 
 
+@pytest.mark.parametrize("status", ["completed", "failed", "error"])
+def test_streams_of_servers_that_imitate_openai_are_understood(
+    service: Service, status: str
+) -> None:
+    service.brain.imitated = True
+    service.brain.reply = lambda text, history: Reply("It is Monday.", status=status)
+    call = service.call()
+    call.say("When?")
+    hear_out(call, "It is Monday." if status == "completed" else APOLOGY)
+    if status != "completed":
+        assert "Traceback" not in service.wait_for_log("no reply")
+        assert "'message'" in service.wait_for_log("no reply")
+
+
 @both_kinds
 def test_a_call_remembers_what_was_said(service: Service) -> None:
     service.brain.reply = lambda text, history: f"That was message {len(history)}."

@@ -94,6 +94,8 @@ class Brain:
         """Statuses with which the next creations of conversations or threads fail, one each."""
         self.fail_messages: list[int] = []
         """The same for messages added to threads."""
+        self.imitated = False
+        """Whether Responses are streamed as other makers do: no names, but comments and [DONE]."""
         self.store_aborted = False
         """Whether a reply whose stream the client abandoned is stored all the same."""
         self.cancel_delay = 0.05

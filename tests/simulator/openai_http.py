@@ -95,16 +95,20 @@ class Call:
 class EventStream:
     """Server-sent events that go on being produced whether or not the client still reads them."""
 
-    def __init__(self) -> None:
+    def __init__(self, imitated: bool = False) -> None:
+        self._imitated = imitated
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._broken = False
         self.abandoned = asyncio.Event()
 
     def send(self, event: str, data: Any) -> None:
         text = data if isinstance(data, str) else json.dumps(data)
-        self._queue.put_nowait(f"event: {event}\ndata: {text}\n\n".encode())
+        head = f"event: {event}\ndata: " if not self._imitated else ": still here\r\ndata:"
+        self._queue.put_nowait(f"{head}{text}\n\n".encode())
 
     def end(self) -> None:
+        if self._imitated:
+            self._queue.put_nowait(b"data: [DONE]\n\n")
         self._queue.put_nowait(None)
 
     def break_off(self) -> None:
@@ -306,7 +310,7 @@ class _Generation:
         asked: list[Json],
         turn: Turn,
     ) -> None:
-        self.stream = EventStream()
+        self.stream = EventStream(simulator.brain.imitated)
         self.response = _response(body, conversation)
         self._simulator = simulator
         self._conversation = conversation
