@@ -43,15 +43,13 @@ def responses_reply(client: Any, parameters: Any, conversation: str, text: str) 
     for event in (json.loads(line[5:]) for line in lines if line[:5] == "data:" and "{" in line):
         if event.get("type") in ("response.output_text.delta", "response.output_text.done"):
             yield event.get("delta", "\n")
-    ended = event.get("response", event)
-    calls = [item for item in ended.get("output", []) if item["type"] == "function_call"]
+    last = event.get("response", event)
+    calls = [item for item in last.get("output", []) if item["type"] == "function_call"]
     for call in calls:  # left unanswered, they would make the next message an error
         answer = {"type": "function_call_output", "call_id": call["call_id"], "output": NO_TOOLS}
         client.conversations.items.create(conversation, items=[answer])
     if calls or event.get("type") != "response.completed":
-        raise WorkflowError(
-            NO_TOOLS if calls else f"{event.get('type')}: {ended.get('error', ended)}"
-        )
+        raise WorkflowError(NO_TOOLS if calls else f"{event.get('type')} {last.get('error', last)}")
 
 
 def assistant_reply(client: Any, assistant_id: str, thread: str, text: str) -> Iterator[str]:
