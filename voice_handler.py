@@ -71,7 +71,7 @@ class VoiceHandler:
                     self.twilio.ws.receive_data(head + long + mask + body)
                     self.twilio.connected = self.twilio._handle_events()
                 while self.twilio.input_buffer:
-                    self.dispatch(self.twilio.input_buffer.pop(), "event")
+                    self.dispatch(str(self.twilio.input_buffer.pop()), "event")  # bytes: no JSON
             self.twilio.sock.shutdown(1)  # so that werkzeug adds no HTTP response
         self.close()
         self.inbox.put(None)
@@ -152,8 +152,8 @@ class VoiceHandler:
     def on_media(self, message: Any) -> None:
         """Relay 20 ms of the caller's sound, or keep it for the next session; do what is due.
 
-        The frame is made here, too, with a mask of zeros: websocket-client would be dearer than all
-        else that is done for it.
+        The frame is made here, too, with a mask of zeros: websocket-client's way would be a fifth
+        of what a call costs.
         """
         self.sound.append(APPEND % json.dumps(message["media"]["payload"]))
         while self.ready and self.sound and not self.over:

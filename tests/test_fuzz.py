@@ -283,6 +283,17 @@ def test_messages_are_understood_however_their_frames_come(
     line.close()
 
 
+def test_binary_frames_are_not_obeyed(service: Service) -> None:
+    service.strangers = True
+    line = Line(service)
+    line.send(text(CONNECTED) + frame(BINARY, json.dumps(START).encode()))
+    service.wait_for_log("makes no sense")
+    assert service.openai.sessions == []
+    line.send(text(START))
+    service.openai.wait_for(lambda openai: openai.sessions)
+    line.close()
+
+
 def test_sound_too_long_to_be_passed_on_harms_nothing(service: Service) -> None:
     service.strangers = True
     line = Line(service)
