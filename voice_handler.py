@@ -15,11 +15,11 @@ from websocket import ABNF, WebSocket, WebSocketException, create_connection
 from utils import heard_part, log, same_words, sentences
 from workflow_client import FAILURES, WorkflowClient, WorkflowError
 
-# How a dead socket shows: RuntimeError is the base of simple-websocket's ConnectionClosed.
-GONE = (OSError, RuntimeError, WebSocketException, wsproto.utilities.ProtocolError)
+# How a dead socket shows, or one that sends no UTF-8 (ValueError). RuntimeError is the base of
+# simple-websocket's ConnectionClosed.
+GONE = (OSError, RuntimeError, ValueError, WebSocketException, wsproto.utilities.ProtocolError)
 DRAINING = Event()  # this process is to stop: it hands its calls over
-APPEND = '{"type": "input_audio_buffer.append", "audio": %s}'
-SAFE: Any = {"redirect_limit": 0, "skip_utf8_validation": True, "enable_multithread": True}
+SAFE: Any = {"redirect_limit": 0, "skip_utf8_validation": True}
 
 
 class VoiceHandler:
@@ -39,15 +39,15 @@ class VoiceHandler:
         self.settings, self.workflow, self.control, self.lock = settings, workflow, control, Lock()
         # What the caller says now: item -> its words; what is to be done: method -> when it is due
         self.hearing, self.timers = dict[str, str | None](), dict[Any, float]()
-        self.inbox: Queue[tuple[int, str] | None] = Queue()  # what was said, for the workflow
-        # To be spoken, and sound on its way to Realtime: 10 s of it at most
-        self.queue, self.sound = deque[str](), deque[str](maxlen=500)
+        # What was said, for the workflow; what is to be spoken; the names of marks
+        self.inbox, self.queue, self.names = Queue[tuple[int, str] | None](), deque[str](), count(1)
+        # Sound on its way to Realtime: 10 s of it at most
+        self.sound, self.ending = deque[str](maxlen=500), [settings.goodbye, "[hangup]"]
         # By mark: what was spoken but not yet heard, and how many ms of it were sent to Twilio;
         # `clock`: when this turn's last word was said, its transcript came, and the first text
         self.spoken, self.audio_ms, self.clock = dict[str, str](), Counter[str](), list[float]()
         self.call_sid = self.in_flight = self.response_id = self.heard = self.cut = self.keys = ""
         self.turn, self.playing_since, self.fillers = 0, 0.0, cycle(settings.filler.split("|"))
-        self.names, self.ending = count(1), [settings.goodbye, "[hangup]"]
         self.ready = self.prompted = self.over = False
 
     # --- the two sockets ------------------------------------------------------------------------
@@ -59,8 +59,9 @@ class VoiceHandler:
         5.2); simple-websocket, which has all other frames, would make a call a third dearer.
         """
         self.twilio.sock.settimeout(10)  # Twilio sends a frame every 20 ms, and reads as it plays
-        # ValueError: no UTF-8. AssertionError: gevent's, when two send at once.
-        with suppress(*GONE, ValueError, AssertionError), self.twilio.sock.makefile("rb") as file:
+        self.reader = self.twilio.sock.dup()
+        # Two that send at once are an AssertionError to gevent.
+        with suppress(AssertionError, *GONE), self.reader, self.reader.makefile("rb") as file:
             # What is not masked, or longer than 64 KiB, ends the stream.
             while self.twilio.connected and len(head := file.read(2)) == 2 and 127 < head[1] < 255:
                 long = file.read(2) if head[1] == 254 else b""
@@ -87,6 +88,7 @@ class VoiceHandler:
         for pause in takewhile(lambda _: self.twilio.connected, (0, 0.5, 1, 2)):
             try:
                 with self.lock:
+                    self.twilio.sock.shutdown(2) if now() > self.timers[self.ping] + 5 else None
                     self.interrupt()
                     self.ready, lost = False, self.notes["inaudible"]
                     self.hearing = {item: words or lost for item, words in self.hearing.items()}
@@ -139,6 +141,7 @@ class VoiceHandler:
     def on_start(self, message: Any) -> None:
         """Begin the call with a greeting, or go on with one that was cut off."""
         self.on_start = lambda message: None  # type: ignore[method-assign]  # once is enough
+        self.reader.settimeout(None)  # gevent would start a timer a frame; `listen` minds silence
         self.stream_sid, start = message["streamSid"], message["start"]
         self.call_sid, self.about = start["callSid"], start["customParameters"]
         self.note = self.notes["line_lost"] if self.about["attempt"] != "0" else ""
@@ -155,12 +158,13 @@ class VoiceHandler:
         The frame is made here, too, with a mask of zeros: websocket-client's way would be a fifth
         of what a call costs.
         """
-        self.sound.append(APPEND % json.dumps(message["media"]["payload"]))
+        self.sound.append(json.dumps(message["media"]["payload"]))
         while self.ready and self.sound and not self.over:
-            text = self.sound.popleft().ljust(126).encode()  # a length of two bytes
+            # With 80 letters of sound, or spaces, the text's length takes two bytes
+            text = f'{{"type": "input_audio_buffer.append", "audio": {self.sound.popleft():80}}}'
             # Longer than a frame, or the session just ended
             with suppress(*GONE, OverflowError, AttributeError), self.realtime.lock:
-                frame = b"\x81\xfe" + len(text).to_bytes(2, "big") + bytes(4) + text
+                frame = b"\x81\xfe" + len(text).to_bytes(2, "big") + bytes(4) + text.encode()
                 while frame:
                     frame = frame[self.realtime.sock.send(frame) :]  # type: ignore[union-attr]
         for act in [act for act, due in self.timers.items() if now() >= due]:
@@ -236,11 +240,10 @@ class VoiceHandler:
             self.timers[self.prompt] = now() + self.settings.idle_seconds
         elif DRAINING.is_set():
             self.close()
-        free = self.queue and self.ready and not self.in_flight and not self.hearing
-        if free and self.queue[0] not in ("[hangup]", "[transfer]"):
-            self.speak(self.queue.popleft())
-        elif free and not self.spoken:
-            self.act(self.queue.popleft())
+        if self.queue and self.ready and not self.in_flight and not self.hearing:
+            marker = self.queue[0] in ("[hangup]", "[transfer]")
+            if not (marker and self.spoken):
+                (self.act if marker else self.speak)(self.queue.popleft())
 
     def speak(self, text: str) -> None:
         """Have Realtime read a sentence aloud, out of band: with no history, it answers nothing."""
@@ -349,8 +352,7 @@ class VoiceHandler:
     def end(self) -> None:
         """Say goodbye to a call that has lasted too long, and listen no more."""
         self.drop_reply()
-        self.hearing, self.over = {}, True
-        self.queue += self.ending
+        self.hearing, self.over, self.queue = {}, True, deque(self.ending)
 
     def act(self, action: str) -> None:
         """Hang up or transfer."""

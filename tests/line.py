@@ -49,8 +49,13 @@ class Line:
             return b""
 
     def wait_for_end(self) -> None:
-        """Wait until the app has ended the stream: sooner than it would give up a silent one."""
+        """Wait until the app has ended the stream: sooner than it would give up a silent one.
+
+        It takes leave with a frame, and then lets go of the connection.
+        """
         self.wait_for(CLOSE)
+        while self._receive():
+            pass
 
     def wait_for(self, opcode: int) -> bytes | None:
         """Skip frames up to one of `opcode`. Return its content, or None if the stream ended."""

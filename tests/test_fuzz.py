@@ -317,6 +317,13 @@ FATAL: dict[str, bytes] = {
     "more than 64 KiB in pieces": (
         frame(TEXT, b'"' + b"x" * 40_000, last=False) + frame(CONTINUED, b"x" * 40_000 + b'"')
     ),
+    # Its size in two bytes too few, it would end in the midst of itself, where a message begins.
+    "a message in the sound": (
+        b"\x81\xff"
+        + (70_000).to_bytes(8, "big")
+        + bytes(4)
+        + (b"x" * 119 + text(START)).ljust(70_000, b"x")
+    ),
     "a claim of 8 EiB": frame(TEXT, b"x" * 70_000, length=(1 << 63) - 1),
     "compressed without leave": frame(TEXT, deflated(b'{"event":"stop"}'), reserved=COMPRESSED),
     "reserved bits": frame(TEXT, b"{}", reserved=3),

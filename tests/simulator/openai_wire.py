@@ -45,13 +45,15 @@ class StrictFrames:
         while len(self._data) >= 2:
             short = self._data[1] & 127
             extra = {126: 2, 127: 8}.get(short, 0)
-            size = int.from_bytes(self._data[2 : 2 + extra], "big") if extra else short
-            end = 2 + extra + 4 + size
-            if len(self._data) < end:
+            if len(self._data) < 2 + extra:
                 break
+            size = int.from_bytes(self._data[2 : 2 + extra], "big") if extra else short
             if fault := self._fault(extra, size):
                 self._complain(fault)
                 return True, b""
+            end = 2 + extra + 4 + size
+            if len(self._data) < end:
+                break
             del self._data[:end]
         done: tuple[bool, bytes] = self._reader.feed_data(data)
         return done
@@ -60,7 +62,7 @@ class StrictFrames:
         if not self._data[1] & 128:
             return "a frame is not masked"
         if size < {0: 0, 2: 126, 8: 65536}[extra]:
-            return f"a length of {size} is written in {extra} bytes more than it needs"
+            return f"a length of {size} is written in {extra} bytes, more than it needs"
         return ""
 
 
