@@ -283,6 +283,17 @@ def test_messages_are_understood_however_their_frames_come(
     line.close()
 
 
+def test_a_stream_that_never_starts_is_given_up(service: Service) -> None:
+    service.strangers = True
+    line = Line(service)
+    line.send(text(CONNECTED))
+    line.socket.settimeout(20)
+    while line.socket.recv(1024):
+        pass
+    assert service.openai.sessions == []
+    line.close()
+
+
 def test_binary_frames_are_not_obeyed(service: Service) -> None:
     service.strangers = True
     line = Line(service)

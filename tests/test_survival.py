@@ -95,6 +95,7 @@ LOSSES: dict[str, Callable[[RealtimeSession], None]] = {
     "reset": RealtimeSession.abort,
     "expired": expire,
     "garbled": lambda session: session.inject_wire(b"\x8f\x00"),
+    "not even text": lambda session: session.inject_wire(b"\x81\x01\xff"),
 }
 
 
