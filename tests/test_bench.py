@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.bench.records import percentile
-from tests.bench.report import COLUMNS, GOALS
+from tests.bench.report import COLUMNS, GOALS, Scenario, ratios, ratios_text
 from tests.bench.script import first_sentence_end, tokens
 
 ROOT = Path(__file__).parent.parent
@@ -61,6 +61,31 @@ def check_scenario(scenario: dict[str, Any]) -> None:
     assert 10 < median["idle_memory_mb"] < 1000
     assert median["dropped_calls"] == median["damaged_frames"] == 0
     assert median["left_open_sockets"] == median["left_open_threads"] == 0
+
+
+def test_a_bare_relay_is_measured_to_compare_with(tmp_path: Path) -> None:
+    file = tmp_path / "bench.json"
+    done = bench(file, "--mode", "bare", "--lateness-limit", "10000")
+    assert done.returncode == 0, done.stdout + done.stderr
+    [bare] = json.loads(file.read_text("utf-8"))["scenarios"]
+    assert (bare["pattern"], bare["mode"]) == ("relay", "bare")
+    for name in ("uplink", "down", "greeting"):
+        assert bare["median"][f"{name}_p50_ms"] > 0
+    assert bare["median"]["damaged_frames"] == bare["median"]["lost_frames"] == 0
+
+
+def test_ratios_compare_runs_of_the_same_round() -> None:
+    def scenario(pattern: str, mode: str, *cpu: float) -> Scenario:
+        runs = [{"cpu_percent_per_call": each, "uplink_p99_ms": math.nan} for each in cpu]
+        return Scenario(pattern, 100, mode, runs=runs)
+
+    bare = scenario("relay", "bare", 0.6, 0.8, 1.0)
+    ours = [scenario("relay", "gevent", 0.3, 0.4, 0.6), scenario("conversation", "gevent", 0.6)]
+    relay, conversation = ratios([*ours, bare])
+    assert (relay["median"], relay["min"], relay["max"]) == (0.5, 0.5, 0.6)
+    assert relay["reached"] and not conversation["reached"]
+    assert "MISSED   conversation, gevent, 100" in ratios_text([relay, conversation])
+    assert ratios(ours) == [] and ratios_text([]) == ""
 
 
 def test_a_generator_that_is_the_bottleneck_is_refused(tmp_path: Path) -> None:

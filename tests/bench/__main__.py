@@ -24,7 +24,7 @@ from tests.bench.measure import BenchError
 from tests.bench.report import Metrics, Scenario
 from tests.bench.tls import Certificate
 
-CALLS, THREAD_CALLS, TLS_CALLS = (1, 30, 100, 200), (50,), (100,)
+CALLS, THREAD_CALLS, TLS_CALLS, BARE_CALLS = (1, 30, 100, 200), (50,), (100,), (100, 200)
 ATTEMPTS = 2  # at each run, if the generator couldn't keep up
 
 
@@ -36,7 +36,11 @@ def arguments() -> argparse.Namespace:
     add("--calls", nargs="+", type=int, help="calls at once; default: 1 30 100 200, threads 50")
     add("--runs", type=int, default=3, help="runs of each, of which the median counts; default: 3")
     add("--seconds", type=float, default=10, help="measured in each run; default: 10")
-    add("--mode", choices=[*measure.COMMANDS], help="default: gevent, and conversations on threads")
+    add(
+        "--mode",
+        choices=[*measure.COMMANDS],
+        help="default: gevent, conversations on threads, and a bare relay to compare with",
+    )
     add("--json", type=Path, default=Path("bench.json"), help="default: bench.json")
     add("--tls", action="store_true", help="measure once with TLS towards OpenAI, too")
     add("--quick", action="store_true", help="a smoke run of less than a minute")
@@ -55,13 +59,16 @@ def plan(given: argparse.Namespace) -> list[Scenario]:
     threads = given.calls or ((10,) if given.quick else THREAD_CALLS)
     scenarios = []
     for pattern in given.patterns:
-        if given.mode != "threads":
+        if given.mode in (None, "gevent"):
             scenarios += [Scenario(pattern, calls, "gevent") for calls in gevent]
+        if pattern == "relay" and given.mode in (None, measure.BARE):
+            beside = [calls for calls in gevent if calls in BARE_CALLS] or [max(gevent)]
+            scenarios += [Scenario(pattern, calls, measure.BARE) for calls in beside]
         if given.mode == "threads" or (pattern == "conversation" and given.mode is None):
             scenarios += [Scenario(pattern, calls, "threads") for calls in threads]
-    if given.tls:
+    if given.tls and given.mode != measure.BARE:
         for pattern in given.patterns:
-            alike = [s for s in scenarios if s.pattern == pattern]
+            alike = [s for s in scenarios if s.pattern == pattern and s.mode != measure.BARE]
             chosen = min(alike, key=lambda s: abs(s.calls - TLS_CALLS[0]))
             scenarios.append(Scenario(pattern, chosen.calls, chosen.mode, tls=True))
     return scenarios
@@ -159,6 +166,8 @@ def main() -> int:
     if measured:
         print(report.table(scenarios), end="\n\n")
         print(report.goals_text(report.goals(scenarios)), end="\n\n")
+        if ratios := report.ratios_text(report.ratios(scenarios)):
+            print(ratios, end="\n\n")
         if costs := report.tls_text(scenarios):
             print(costs, end="\n\n")
         _print_start(measured)

@@ -33,6 +33,7 @@ SETTINGS = {
     "OPENAI_API_KEY": "sk-the-key-of-openai",
     "AGENT_WORKFLOW_ID": "workflow.json",
     "GREETING": script.GREETING,
+    "MAX_CALLS": "0",
 }
 """What the app is told of all this, in its environment."""
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.bench import script
 from tests.bench.caller import SETTINGS, Caller, FrameClock, Talk, Turn
-from tests.bench.measure import App, BenchError, Held, Meter
+from tests.bench.measure import BARE, App, BenchError, Held, Meter
 from tests.bench.openai import FRAMES_PER_CALL, OpenAI, RealtimeSession, Speech
 from tests.bench.records import Records, percentile
 from tests.bench.tls import Certificate
@@ -167,7 +167,7 @@ def run(
     gc.freeze()
     gc.disable()
     try:
-        return _measure(load, openai, app, calls, seconds, cores)
+        return _measure(load, openai, app, calls, seconds, cores, mode != BARE)
     finally:
         gc.enable()
         gc.unfreeze()
@@ -177,7 +177,13 @@ def run(
 
 
 def _measure(
-    load: Load, openai: OpenAI, app: App, calls: int, seconds: float, cores: tuple[int, int]
+    load: Load,
+    openai: OpenAI,
+    app: App,
+    calls: int,
+    seconds: float,
+    cores: tuple[int, int],
+    answers: bool,
 ) -> dict[str, float]:
     def live(span: float, finished: Callable[[], bool] = lambda: False) -> None:
         until = now() + span
@@ -191,13 +197,16 @@ def _measure(
     # A few calls first, so that the process opens what it opens once and keeps.
     load.talks_on, pattern_talks_on = False, load.talks_on
     warm = load.place_calls(WARM_UP_CALLS, 0.2, False)
-    live(WARM_UP_SECONDS, lambda: bool(warm) and all(len(w.talk.turns) > 0 for w in warm))
+    live(
+        WARM_UP_SECONDS,
+        lambda: bool(warm) and all(w.talk.turns if answers else w.first_relayed >= 0 for w in warm),
+    )
     live(1.0)
     load.hang_up(warm, 0.1)
     live(0.3)
     live(PATIENCE, all_gone)
-    if load.records.dropped or not load.records.turn:
-        why = load.why_dropped or "no reply was heard"
+    if load.records.dropped or not (load.records.turn if answers else load.records.greeting):
+        why = load.why_dropped or "nothing was heard"
         raise BenchError(f"The first calls failed ({why}). The app said:\n{app.last_lines()}")
     counted = []
     for _ in range(4):  # the least of several counts: a thread may just be ending

@@ -20,10 +20,15 @@ from dotenv import dotenv_values
 
 HERE = Path(__file__).resolve().parent.parent.parent
 TREE = Path(os.environ.get("APP_UNDER_TEST", HERE)).resolve()
+GUNICORN = [sys.executable, "-m", "gunicorn"]
+BARE = "bare"
+"""The mode that isn't the app, but what it is measured against, under gunicorn's gevent worker."""
 COMMANDS = {
     "threads": [sys.executable, "app.py"],
-    "gevent": [sys.executable, "-m", "gunicorn", "app:app"],
+    "gevent": [*GUNICORN, "app:app"],
+    BARE: [*GUNICORN, "--worker-class=gevent", "--worker-connections=2000", "app:app"],
 }
+FOLDERS = {"threads": TREE, "gevent": TREE, BARE: Path(__file__).parent / "bare"}
 PACKAGES = ["flask", "flask-sock", "simple-websocket", "wsproto", "websocket-client", "openai"]
 PACKAGES += ["httpx2", "gunicorn", "gevent", "greenlet"]
 START_SECONDS = 30
@@ -58,7 +63,7 @@ class App:
         begun = time.monotonic()
         self._process = subprocess.Popen(
             COMMANDS[mode],
-            cwd=TREE,
+            cwd=FOLDERS[mode],
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=self._log,

@@ -234,6 +234,65 @@ def goals_text(compared: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+class Target(NamedTuple):
+    """The most a metric may be, in multiples of what a bare relay takes for as many calls.
+
+    It is what the goals above come to: they were set beside a bare relay that took 0.53 % (100
+    calls) and 0.44 % (200) of a core a call, on a machine with nothing else to do.
+    """
+
+    pattern: str
+    calls: int
+    metric: str
+    most: float
+
+
+TARGETS = (
+    Target("relay", 100, "cpu_percent_per_call", 0.66),
+    Target("relay", 200, "cpu_percent_per_call", 0.57),
+    Target("conversation", 100, "cpu_percent_per_call", 0.85),
+    Target("relay", 100, "uplink_p99_ms", 0.71),
+    Target("relay", 200, "uplink_p99_ms", 0.28),
+)
+
+
+def ratios(scenarios: Iterable[Scenario]) -> list[dict[str, Any]]:
+    """Compare with a bare relay, each run with the one of the same round.
+
+    On a machine shared with others such a ratio says more than the figures it is made of.
+    """
+    by_name = {(s.pattern, s.mode, s.calls): s for s in scenarios if not s.tls and s.runs}
+    result = []
+    for target in TARGETS:
+        ours = by_name.get((target.pattern, "gevent", target.calls))
+        bare = by_name.get(("relay", "bare", target.calls))
+        if ours and bare:
+            pairs = zip(ours.values(target.metric), bare.values(target.metric), strict=False)
+            if not (found := [mine / other for mine, other in pairs]):
+                continue
+            median = statistics.median(found)
+            spread = {
+                "median": _rounded(median),
+                "min": _rounded(min(found)),
+                "max": _rounded(max(found)),
+            }
+            result.append({**target._asdict(), **spread, "reached": median <= target.most})
+    return result
+
+
+def ratios_text(compared: list[dict[str, Any]]) -> str:
+    """Return the comparison, a line each."""
+    lines = ["As multiples of what a bare relay took: median (lowest-highest), at most"]
+    for each in compared:
+        word = "reached" if each["reached"] else "MISSED "
+        where = f"{each['pattern']}, gevent, {each['calls']}"
+        lines.append(
+            f"{word}  {where:28} {each['metric']:22} {each['median']:.2f}"
+            f" ({each['min']:.2f}-{each['max']:.2f}), {each['most']}"
+        )
+    return "\n".join(lines) if compared else ""
+
+
 def tls_text(scenarios: list[Scenario]) -> str:
     """Say what TLS towards OpenAI costs, against the same calls without."""
     plain = {(s.pattern, s.mode, s.calls): s for s in scenarios if not s.tls and s.runs}
@@ -263,5 +322,6 @@ def write_json(
         "arguments": arguments,
         "scenarios": [scenario.as_json() for scenario in scenarios],
         "goals": goals(scenarios),
+        "ratios": ratios(scenarios),
     }
     file.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
