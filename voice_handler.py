@@ -9,15 +9,15 @@ from threading import Event, Lock, Thread
 from time import monotonic as now
 from typing import Any
 
-import wsproto
 from websocket import ABNF, WebSocket, WebSocketException, create_connection
+from wsproto import events, utilities
 
 from utils import heard_part, log, same_words, sentences
 from workflow_client import FAILURES, WorkflowClient, WorkflowError
 
-# How a dead socket shows, or one that sends no UTF-8 (ValueError). RuntimeError is the base of
-# simple-websocket's ConnectionClosed.
-GONE = (OSError, RuntimeError, ValueError, WebSocketException, wsproto.utilities.ProtocolError)
+# How a dead socket shows. RuntimeError is the base of simple-websocket's ConnectionClosed, and an
+# AssertionError gevent's, when two send at once.
+GONE = (OSError, RuntimeError, AssertionError, WebSocketException, utilities.ProtocolError)
 DRAINING = Event()  # this process is to stop: it hands its calls over
 SAFE: Any = {"redirect_limit": 0, "skip_utf8_validation": True}
 
@@ -60,8 +60,8 @@ class VoiceHandler:
         """
         self.twilio.sock.settimeout(10)  # Twilio sends a frame every 20 ms, and reads as it plays
         self.reader = self.twilio.sock.dup()
-        # Two that send at once are an AssertionError to gevent.
-        with suppress(AssertionError, *GONE), self.reader, self.reader.makefile("rb") as file:
+        # ValueError: no UTF-8
+        with suppress(ValueError, *GONE), self.reader, self.reader.makefile("rb") as file:
             # What is not masked, or longer than 64 KiB, ends the stream.
             while self.twilio.connected and len(head := file.read(2)) == 2 and 127 < head[1] < 255:
                 long = file.read(2) if head[1] == 254 else b""
@@ -88,17 +88,18 @@ class VoiceHandler:
         for pause in takewhile(lambda _: self.twilio.connected, (0, 0.5, 1, 2)):
             try:
                 with self.lock:
-                    self.twilio.sock.shutdown(2) if now() > self.timers[self.ping] + 5 else None
                     self.interrupt()
                     self.ready, lost = False, self.notes["inaudible"]
                     self.hearing = {item: words or lost for item, words in self.hearing.items()}
                     self.settle() if not self.keys else None  # more digits may come
                 DRAINING.wait(pause)  # a process that is to stop doesn't wait
+                # Nothing pings while Twilio is silent, and so Realtime is, too.
+                self.twilio.sock.shutdown(2) if now() > self.next_ping + 8 else None
                 self.realtime = create_connection(url, 5, header=key, **SAFE)
                 self.to_realtime("session.update", session=self.settings.realtime_session)
                 while self.twilio.connected and (event := self.realtime.recv()):
                     self.dispatch(event, "type")
-            except GONE as error:
+            except (ValueError, *GONE) as error:
                 if self.twilio.connected:
                     log.warning("[%s] Realtime is gone: %r", self.call_sid, error)
             self.realtime.shutdown()
@@ -122,7 +123,7 @@ class VoiceHandler:
         """
         text = json.dumps({"event": event, "streamSid": self.stream_sid, **body})
         with suppress(*GONE):
-            return self.twilio.sock.sendall(self.twilio.ws.send(wsproto.events.TextMessage(text)))
+            return self.twilio.sock.sendall(self.twilio.ws.send(events.TextMessage(text)))
         self.twilio.sock.shutdown(2)
 
     def to_realtime(self, kind: str, **body: Any) -> None:
@@ -133,7 +134,7 @@ class VoiceHandler:
     def close(self) -> None:
         """End the stream. Twilio goes on with the TwiML after `<Connect>`."""
         with suppress(*GONE):
-            self.twilio.close()
+            self.twilio.close() or self.twilio.sock.shutdown(0)  # which ends `read_stream`
         self.realtime.abort()
 
     # --- the caller's side ----------------------------------------------------------------------
@@ -141,8 +142,7 @@ class VoiceHandler:
     def on_start(self, message: Any) -> None:
         """Begin the call with a greeting, or go on with one that was cut off."""
         self.on_start = lambda message: None  # type: ignore[method-assign]  # once is enough
-        self.reader.settimeout(None)  # gevent would start a timer a frame; `listen` minds silence
-        self.stream_sid, start = message["streamSid"], message["start"]
+        self.stream_sid, start, self.next_ping = message["streamSid"], message["start"], now()
         self.call_sid, self.about = start["callSid"], start["customParameters"]
         self.note = self.notes["line_lost"] if self.about["attempt"] != "0" else ""
         log.info("[%s] call %s", self.call_sid, "resumed" if self.note else "started")
@@ -151,6 +151,8 @@ class VoiceHandler:
         self.workflow.calls[self.call_sid] = self.about
         for work in (self.listen, self.answer):
             Thread(target=work, daemon=True).start()
+        # gevent would start a timer for every frame. From here on `listen` minds silence.
+        self.reader.settimeout(None if self.twilio.mode == "gunicorn" else 10)
 
     def on_media(self, message: Any) -> None:
         """Relay 20 ms of the caller's sound, or keep it for the next session; do what is due.
@@ -337,7 +339,7 @@ class VoiceHandler:
         """Have Realtime show that it lives: a session that is silent for 5 s is lost."""
         with suppress(*GONE):
             self.realtime.ping()
-        self.timers[self.ping] = now() + 2
+        self.next_ping = self.timers[self.ping] = now() + 2
 
     def fill(self) -> None:
         """Bridge the workflow's silence."""

@@ -283,10 +283,11 @@ def test_messages_are_understood_however_their_frames_come(
     line.close()
 
 
-def test_a_stream_that_never_starts_is_given_up(service: Service) -> None:
+@pytest.mark.parametrize("start", [{}, {"start": {}}, {**START, "start": {"callSid": "CA1"}}])
+def test_a_stream_that_does_not_really_start_is_given_up(service: Service, start: Json) -> None:
     service.strangers = True
     line = Line(service)
-    line.send(text(CONNECTED))
+    line.send(text(CONNECTED) + text({"event": "start", **start}) * bool(start))
     line.socket.settimeout(20)
     while line.socket.recv(1024):
         pass

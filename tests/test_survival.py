@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -382,6 +383,33 @@ def test_a_stream_that_stalls_is_given_up_and_the_call_goes_on(service: Service)
     call.wait_for_stream(number=2, timeout=30)
     hear_out(call, BRIDGE)
     assert_known_as_before(service, call)
+
+
+def test_a_stream_that_stalls_ends_though_realtime_is_gone_too(service: Service) -> None:
+    call = service.call()
+    introduce(service, call)
+    service.realtime.refuse_connections = [503] * 20
+    call.stream.pause_sending()
+    call.stream.stall_reading()
+    service.session.abort()
+    service.wait_for_log(rf"^\[{call.sid}\] call ended", 20)
+    service.realtime.refuse_connections = []
+    call.stream.stall_reading(False)
+    call.wait_for_stream(number=2)
+    hear_out(call, BRIDGE)
+
+
+def test_a_gap_of_some_seconds_does_not_end_the_stream(service: Service) -> None:
+    call = service.call()
+    introduce(service, call)
+    call.stream.pause_sending()
+    time.sleep(2)
+    service.session.inject({"type": "made.up"})  # the last that Realtime says: it times out at 7 s
+    service.openai.wait_for(lambda openai: len(openai.sessions) == 2, 20)
+    call.stream.pause_sending(False)
+    call.say("Are you there?")
+    hear_out(call, "You said: Are you there?.")
+    assert len(call.streams) == 1
 
 
 def test_words_held_up_on_their_way_are_heard_when_they_come(service: Service) -> None:
