@@ -337,9 +337,9 @@ class VoiceHandler:
 
     def ping(self) -> None:
         """Have Realtime show that it lives: a session that is silent for 5 s is lost."""
+        self.next_ping = self.timers[self.ping] = now() + 2
         with suppress(*GONE):
             self.realtime.ping()
-        self.next_ping = self.timers[self.ping] = now() + 2
 
     def fill(self) -> None:
         """Bridge the workflow's silence."""
