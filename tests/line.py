@@ -48,14 +48,15 @@ class Line:
         except ConnectionError:
             return b""
 
-    def wait_for_end(self) -> None:
+    def wait_for_end(self) -> bytes:
         """Wait until the app has ended the stream: sooner than it would give up a silent one.
 
-        It takes leave with a frame, and then lets go of the connection.
+        It takes leave with a frame, and then lets go of the connection. Return what came between.
         """
         self.wait_for(CLOSE)
-        while self._receive():
-            pass
+        while more := self._receive():
+            self._unread += more
+        return bytes(self._unread)
 
     def wait_for(self, opcode: int) -> bytes | None:
         """Skip frames up to one of `opcode`. Return its content, or None if the stream ended."""

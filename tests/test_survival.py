@@ -381,6 +381,8 @@ def test_a_stream_that_stalls_is_given_up_and_the_call_goes_on(service: Service)
     introduce(service, call)
     call.stream.pause_sending()
     call.wait_for_stream(number=2, timeout=30)
+    lost = [line for line in service.log if "Realtime is gone" in line]
+    assert len(lost) <= 2, "it was to be noticed before Realtime is given up"
     hear_out(call, BRIDGE)
     assert_known_as_before(service, call)
 

@@ -426,7 +426,11 @@ class _Generation:
     async def _report_error(self) -> None:
         self.response["status"] = "failed"
         message = "An error occurred while processing your request."
-        self._send("error", code="server_error", message=message, param=None)
+        error = {"code": "server_error", "message": message, "param": None}
+        if self._simulator.brain.imitated:  # not everything that imitates it names a type here
+            self.stream.send("error", {"error": error})
+        else:
+            self._send("error", **error)
 
     async def _break_off(self) -> None:
         self.stream.break_off()
