@@ -74,7 +74,7 @@ def test_a_bare_relay_is_measured_to_compare_with(tmp_path: Path) -> None:
     assert bare["median"]["damaged_frames"] == bare["median"]["lost_frames"] == 0
 
 
-def test_ratios_compare_runs_of_the_same_round() -> None:
+def test_ratios_compare_run_by_run() -> None:
     def scenario(pattern: str, mode: str, *cpu: float) -> Scenario:
         runs = [{"cpu_percent_per_call": each, "uplink_p99_ms": math.nan} for each in cpu]
         return Scenario(pattern, 100, mode, runs=runs)

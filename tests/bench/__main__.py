@@ -43,7 +43,7 @@ def arguments() -> argparse.Namespace:
     )
     add("--json", type=Path, default=Path("bench.json"), help="default: bench.json")
     add("--tls", action="store_true", help="measure once with TLS towards OpenAI, too")
-    add("--quick", action="store_true", help="a smoke run of less than a minute")
+    add("--quick", action="store_true", help="a smoke run of about a minute")
     add("--cpu-limit", type=float, default=85, help="most CPU the generator may use, %%")
     add("--lateness-limit", type=float, default=5, help="most p99 of its own lateness, ms")
     add("--patience", type=float, default=20, help="most s to wait for quiet; default: 20")
