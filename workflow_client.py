@@ -76,9 +76,8 @@ class WorkflowClient:
         url = settings.agent_base_url or settings.openai_base_url
         # OpenAI's key must not go to another host
         key = settings.agent_api_key or (not settings.agent_base_url and settings.openai_api_key)
-        # Connections stay warm between turns: httpx would drop them after 5 s. No more of them than
-        # a busy line needs: every request looks at them all.
-        limits = httpx2.Limits(max_keepalive_connections=20, keepalive_expiry=300)
+        # Connections stay warm between turns: httpx would drop them after 5 s
+        limits = httpx2.Limits(keepalive_expiry=300)
         http = openai.DefaultHttpxClient(limits=limits)
         client = openai.OpenAI(api_key=key or "none", base_url=url, http_client=http, max_retries=0)
         client = client.with_options(timeout=settings.workflow_timeout)

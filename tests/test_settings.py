@@ -177,6 +177,33 @@ def test_settings_come_from_the_env_file_and_real_variables_win(tmp_path: Path) 
         assert "Workflow ID: asst_from_variable" in process.lines
 
 
+LOOK_AT_A_CONNECTION = """
+import gevent.monkey; gevent.monkey.patch_all()
+import gevent, runpy, select, socket
+runpy.run_path("gunicorn.conf.py")["post_worker_init"](None)
+mine, other = socket.socketpair()
+connection = select.poll()
+connection.register(mine, select.POLLIN)
+gevent.spawn(print, "another call's turn")
+print("idle:", connection.poll(0))
+other.sendall(b"x")
+print("readable:", connection.poll(0) == [(mine.fileno(), select.POLLIN)])
+mine.recv(1)
+print("after a while:", connection.poll(10))
+"""
+
+
+def test_production_looks_at_an_idle_connection_without_letting_others_go_first(
+    tmp_path: Path,
+) -> None:
+    # The workflow's HTTP client asks for each of them before every request, its pool locked.
+    copy_of_the_app(tmp_path)
+    lines = [f"{name}={value}\n" for name, value in GOOD.items()]
+    (tmp_path / ".env").write_text("".join(lines), "utf-8")
+    said = run_python(LOOK_AT_A_CONNECTION, tmp_path).splitlines()
+    assert said[-4:] == ["idle: []", "readable: True", "another call's turn", "after a while: []"]
+
+
 # ---------------------------------------------------------------- refusing to start
 
 
