@@ -21,6 +21,7 @@ bind = f"0.0.0.0:{_port()}"
 worker_class = "gevent"  # hundreds of calls a process; a thread each would be too many
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
 worker_connections = 2000
+os.environ.setdefault("GEVENT_TRACK_GREENLET_TREE", "no")  # who spawned whom is 5 KB a call
 graceful_timeout = 30  # seconds in which a stopping worker's calls must come to a pause
 
 

@@ -61,7 +61,7 @@ class VoiceHandler:
         self.twilio.sock.settimeout(10)  # Twilio sends a frame every 20 ms, and reads as it plays
         self.reader = self.twilio.sock.dup()
         # ValueError: no UTF-8
-        with suppress(ValueError, *GONE), self.reader, self.reader.makefile("rb") as file:
+        with suppress(ValueError, *GONE), self.reader, self.reader.makefile("rb", 2048) as file:
             # What is not masked, or longer than 64 KiB, ends the stream.
             while self.twilio.connected and len(head := file.read(2)) == 2 and 127 < head[1] < 255:
                 long = file.read(2) if head[1] == 254 else b""
