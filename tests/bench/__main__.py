@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.bench import measure, report
-from tests.bench.load import PATTERNS, run
+from tests.bench.load import PATTERNS, SECONDS, run
 from tests.bench.measure import BenchError
 from tests.bench.report import Metrics, Scenario
 from tests.bench.tls import Certificate
@@ -35,7 +35,7 @@ def arguments() -> argparse.Namespace:
     add("--patterns", nargs="+", choices=PATTERNS, default=list(PATTERNS), help="default: both")
     add("--calls", nargs="+", type=int, help="calls at once; default: 1 30 100 200, threads 50")
     add("--runs", type=int, default=3, help="runs of each, of which the median counts; default: 3")
-    add("--seconds", type=float, default=10, help="measured in each run; default: 10")
+    add("--seconds", type=float, help="measured in each run; default: relay 10, conversation 20")
     add(
         "--mode",
         choices=[*measure.COMMANDS],
@@ -116,7 +116,7 @@ def measure_all(
                 metrics = run(
                     scenario.pattern,
                     scenario.calls,
-                    given.seconds,
+                    given.seconds or SECONDS[scenario.pattern],
                     scenario.mode,
                     cores,
                     free_port(),

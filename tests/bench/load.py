@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import math
 import os
 import random
 from collections.abc import Callable
@@ -21,6 +22,9 @@ from tests.bench.wire import Loop
 
 RELAY, CONVERSATION = "relay", "conversation"
 PATTERNS = (RELAY, CONVERSATION)
+# Seconds measured, by default. A call begins with two turns close together, for the barge-in: it
+# takes twenty to come to a turn every five seconds.
+SECONDS = {RELAY: 10.0, CONVERSATION: 20.0}
 SPREAD = {RELAY: 1.0, CONVERSATION: 3.0}  # seconds within which the calls of a run come in
 LEAD = 1.5  # seconds from the last of them to the first frame that counts
 TAIL = 0.5  # seconds from the last frame that counts to the first hang-up
@@ -241,6 +245,11 @@ def _measure(
             for sent in itertools.islice(caller.sent, max(caller.first_relayed, 0), None)
         )
         records.lost += expected - caller.seen
+    turns = sum(
+        records.begin <= turn.said <= records.end
+        for caller in callers
+        for turn in caller.talk.turns
+    )
     return {
         **_latencies(records),
         "cpu_percent_per_call": used.app / calls,
@@ -256,6 +265,7 @@ def _measure(
         "lost_frames": records.lost,
         "damaged_frames": records.damaged,
         "replies": len(records.turn),
+        "turn_every_s": calls * seconds / turns if turns else math.nan,
         "start_s": app.started,
         "generator_cpu_percent": used.generator,
         "generator_lateness_p99_ms": 1000 * percentile(records.lateness, 0.99),

@@ -163,7 +163,8 @@ def _counts(scenario: Scenario) -> str:
     ]
     kept = scenario.median("kept_workflow_connections")
     said = ", ".join(found) or "nothing late, lost or left open"
-    said += f"; {scenario.median('replies'):.0f} replies a run" * (scenario.median("replies") > 0)
+    every = scenario.median("turn_every_s")
+    said += f"; a turn every {every:.1f} s" * (every > 0)
     said += f"; {kept:.0f} idle connections kept for the workflow" * (kept > 0)
     if max(scenario.values("others_cpu_percent")) > DISTURBED:
         said += "; DISTURBED: something else ran on these cores"
