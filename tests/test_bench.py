@@ -88,6 +88,16 @@ def test_ratios_compare_run_by_run() -> None:
     assert ratios(ours) == [] and ratios_text([]) == ""
 
 
+def test_a_bare_relay_that_fills_the_core_is_nothing_to_compare_with() -> None:
+    def scenario(mode: str, calls: int, cpu: float) -> Scenario:
+        runs = [{"cpu_percent_per_call": cpu, "uplink_p99_ms": math.nan}]
+        return Scenario("relay", calls, mode, runs=runs)
+
+    bare = [scenario("bare", 100, 0.8), scenario("bare", 200, 0.5)]
+    [compared] = ratios([scenario("gevent", 200, 0.4), *bare])
+    assert (compared["calls"], compared["median"]) == (200, 0.5)
+
+
 def test_a_generator_that_is_the_bottleneck_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "bench.json"
     done = bench(file, "--mode", "gevent", "--patterns", "relay", "--cpu-limit", "0.01")
