@@ -34,15 +34,15 @@ def _poll_at_once() -> None:
     from gevent.monkey import get_original  # noqa: PLC0415
     from gevent.select import poll  # noqa: PLC0415
 
-    wait = poll.poll
+    plain, wait = get_original("select", "poll"), poll.poll
 
     def look(self: Any, timeout: float | None = None) -> list[tuple[int, int]]:
         if timeout != 0:
             return wait(self, timeout)
-        plain = get_original("select", "poll")()
+        glance = plain()
         for file, events in self.fds.items():
-            plain.register(file, events)
-        return plain.poll(0)
+            glance.register(file, events)
+        return glance.poll(0)
 
     poll.poll = look
 

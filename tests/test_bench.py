@@ -74,11 +74,13 @@ def test_a_bare_relay_is_measured_to_compare_with(tmp_path: Path) -> None:
     assert bare["median"]["damaged_frames"] == bare["median"]["lost_frames"] == 0
 
 
-def test_ratios_compare_run_by_run() -> None:
-    def scenario(pattern: str, mode: str, *cpu: float) -> Scenario:
-        runs = [{"cpu_percent_per_call": each, "uplink_p99_ms": math.nan} for each in cpu]
-        return Scenario(pattern, 100, mode, runs=runs)
+def scenario(pattern: str, mode: str, *cpu: float, calls: int = 100) -> Scenario:
+    """A scenario whose runs took so much CPU a call, in percent of a core."""
+    runs = [{"cpu_percent_per_call": each, "uplink_p99_ms": math.nan} for each in cpu]
+    return Scenario(pattern, calls, mode, runs=runs)
 
+
+def test_ratios_compare_run_by_run() -> None:
     bare = scenario("relay", "bare", 0.6, 0.8, 1.0)
     ours = [scenario("relay", "gevent", 0.3, 0.4, 0.6), scenario("conversation", "gevent", 0.6)]
     relay, conversation = ratios([*ours, bare])
@@ -89,12 +91,8 @@ def test_ratios_compare_run_by_run() -> None:
 
 
 def test_a_bare_relay_that_fills_the_core_is_nothing_to_compare_with() -> None:
-    def scenario(mode: str, calls: int, cpu: float) -> Scenario:
-        runs = [{"cpu_percent_per_call": cpu, "uplink_p99_ms": math.nan}]
-        return Scenario("relay", calls, mode, runs=runs)
-
-    bare = [scenario("bare", 100, 0.8), scenario("bare", 200, 0.5)]
-    [compared] = ratios([scenario("gevent", 200, 0.4), *bare])
+    bare = [scenario("relay", "bare", 0.8), scenario("relay", "bare", 0.5, calls=200)]
+    [compared] = ratios([scenario("relay", "gevent", 0.4, calls=200), *bare])
     assert (compared["calls"], compared["median"]) == (200, 0.5)
 
 

@@ -21,10 +21,11 @@ from pathlib import Path
 from tests.bench import measure, report
 from tests.bench.load import PATTERNS, SECONDS, run
 from tests.bench.measure import BenchError
-from tests.bench.report import Metrics, Scenario
+from tests.bench.report import REFERENCE_CALLS, Metrics, Scenario
 from tests.bench.tls import Certificate
 
-CALLS, THREAD_CALLS, TLS_CALLS, BARE_CALLS = (1, 30, 100, 200), (50,), (100,), (100, 200)
+CALLS, THREAD_CALLS, TLS_CALLS = (1, 30, 100, 200), (50,), (100,)
+BARE_CALLS = (REFERENCE_CALLS, 200)
 ATTEMPTS = 2  # at each run, if the generator couldn't keep up
 
 
