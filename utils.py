@@ -58,6 +58,9 @@ def same_words(asked: str, said: str) -> bool:
 
 # --- audio ------------------------------------------------------------------------------------
 
+# A message of Twilio's with a frame of sound, as it is written most often
+MEDIA = re.compile(rb'{"event": ?"media".*"payload": ?("[A-Za-z0-9+/=]*")').match
+
 # A Lanczos-windowed sinc at 24 kHz that passes speech up to 3.4 kHz; nothing folds back below 4.
 LOW_PASS = [sin(n / 1.06) * sin(n / 7.64) * 2.43 / n**2 if n else 0.3 for n in range(-23, 24)]
 
@@ -81,16 +84,13 @@ def pcm16_to_mulaw(pcm: bytes, rate: int = 8000) -> bytes:
 
 # --- settings ---------------------------------------------------------------------------------
 
-
-def read_json(name: str) -> Any:
-    """Read a JSON file, relative to this one."""
-    return json.loads((HERE / name).read_text("utf-8"))
+RULES = json.loads((HERE / "settings_rules.json").read_text("utf-8"))
 
 
 def _checked(name: str, value: str, default: str) -> Any:
-    content = read_json(value) if value.endswith(".json") else value
+    content = json.loads((HERE / value).read_text("utf-8")) if value.endswith(".json") else value
     text = json.dumps(content, sort_keys=True).strip('"')
-    for rule in read_json("settings_rules.json"):
+    for rule in RULES:
         if re.search(rule["variable"], name) and not re.search(rule["shape"], text):
             raise ValueError(rule["advice"])
     # 0 means never

@@ -12,7 +12,7 @@ from typing import Any
 from websocket import ABNF, WebSocket, WebSocketException, create_connection
 from wsproto import events, utilities
 
-from utils import heard_part, log, same_words, sentences
+from utils import MEDIA, heard_part, log, same_words, sentences
 from workflow_client import FAILURES, WorkflowClient, WorkflowError
 
 # How a dead socket shows. RuntimeError is the base of simple-websocket's ConnectionClosed, and an
@@ -41,14 +41,14 @@ class VoiceHandler:
         self.hearing, self.timers = dict[str, str | None](), dict[Any, float]()
         # What was said, for the workflow; what is to be spoken; the names of marks
         self.inbox, self.queue, self.names = Queue[tuple[int, str] | None](), deque[str](), count(1)
-        # Sound on its way to Realtime: 10 s of it at most
-        self.sound, self.ending = deque[str](maxlen=500), [settings.goodbye, "[hangup]"]
+        # Sound on its way to Realtime, as JSON strings: 10 s of it at most
+        self.sound, self.ending = deque[bytes](maxlen=500), [settings.goodbye, "[hangup]"]
         # By mark: what was spoken but not yet heard, and how many ms of it were sent to Twilio;
         # `clock`: when this turn's last word was said, its transcript came, and the first text
         self.spoken, self.audio_ms, self.clock = dict[str, str](), Counter[str](), list[float]()
         self.call_sid = self.in_flight = self.response_id = self.heard = self.cut = self.keys = ""
         self.turn, self.playing_since, self.fillers = 0, 0.0, cycle(settings.filler.split("|"))
-        self.ready = self.prompted = self.over = False
+        self.ready, self.prompted, self.over, self.next_look = False, False, False, 0.0
 
     # --- the two sockets ------------------------------------------------------------------------
 
@@ -57,22 +57,25 @@ class VoiceHandler:
 
         A text in one frame, as every message of Twilio's is, is taken out of it here (RFC 6455,
         5.2); simple-websocket, which has all other frames, would make a call a third dearer.
+        Sound takes a short cut, past the call's lock; five times a second it goes the long way,
+        which keeps the time: that makes a call a tenth cheaper.
         """
         self.twilio.sock.settimeout(10)  # Twilio sends a frame every 20 ms, and reads as it plays
         self.reader = self.twilio.sock.dup()
         # ValueError: no UTF-8
-        with suppress(ValueError, *GONE), self.reader, self.reader.makefile("rb", 2048) as file:
+        with suppress(ValueError, *GONE), self.reader, self.reader.makefile("rb", 2048) as rx:
             # What is not masked, or longer than 64 KiB, ends the stream.
-            while self.twilio.connected and len(head := file.read(2)) == 2 and 127 < head[1] < 255:
-                long = file.read(2) if head[1] == 254 else b""
-                mask, body = file.read(4), file.read(int.from_bytes(long, "big") or head[1] - 128)
+            while self.twilio.connected and len(head := rx.read(2)) == 2 and 127 < head[1] < 255:
+                long = rx.read(2) if head[1] == 254 else b""
+                text = ABNF.mask(rx.read(4), rx.read(int.from_bytes(long, "big") or head[1] - 128))
                 if head[0] == 0x81 and self.twilio.incoming_message is None:
-                    self.dispatch(ABNF.mask(mask, body).decode(), "event")
+                    sound = now() < self.next_look and MEDIA(text)
+                    self.relay(self.realtime, sound[1]) if sound else self.dispatch(text.decode())
                 else:
-                    self.twilio.ws.receive_data(head + long + mask + body)
+                    self.twilio.ws.receive_data(head + long + bytes(4) + text)
                     self.twilio.connected = self.twilio._handle_events()
                 while self.twilio.input_buffer:
-                    self.dispatch(str(self.twilio.input_buffer.pop()), "event")  # bytes: no JSON
+                    self.dispatch(str(self.twilio.input_buffer.pop()))  # bytes: no JSON
             self.twilio.sock.shutdown(1)  # so that werkzeug adds no HTTP response
         self.close()
         self.inbox.put(None)
@@ -94,7 +97,7 @@ class VoiceHandler:
                     self.settle() if not self.keys else None  # more digits may come
                 DRAINING.wait(pause)  # a process that is to stop doesn't wait
                 # Nothing pings while Twilio is silent, and so Realtime is, too.
-                self.twilio.sock.shutdown(2) if now() > self.next_ping + 8 else None
+                self.twilio.sock.shutdown(2) if now() > self.next_look + 10 else None
                 self.realtime = create_connection(url, 5, header=key, **SAFE)
                 self.to_realtime("session.update", session=self.settings.realtime_session)
                 while self.twilio.connected and (event := self.realtime.recv()):
@@ -105,13 +108,13 @@ class VoiceHandler:
             self.realtime.shutdown()
         self.close()
 
-    def dispatch(self, raw: str | bytes, kind: str) -> None:
+    def dispatch(self, raw: str | bytes, kind: str = "event") -> None:
         """Pass a message to the method named after its kind; what is wrong with it ends here."""
         try:
             message = json.loads(raw)
-            handle = getattr(self, "on_" + "_".join(message[kind].split(".")[-2:]), lambda _: None)
             with self.lock:
-                handle(message)
+                # What has no method is of no concern here, and `bool` does nothing
+                getattr(self, "on_" + "_".join(message[kind].split(".")[-2:]), bool)(message)
                 self.go_on()
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             log.warning("[%s] ignored a message that makes no sense: %r", self.call_sid, error)
@@ -142,7 +145,7 @@ class VoiceHandler:
     def on_start(self, message: Any) -> None:
         """Begin the call with a greeting, or go on with one that was cut off."""
         self.on_start = lambda message: None  # type: ignore[method-assign]  # once is enough
-        self.stream_sid, start, self.next_ping = message["streamSid"], message["start"], now()
+        self.stream_sid, start, self.next_look = message["streamSid"], message["start"], now()
         self.call_sid, self.about = start["callSid"], start["customParameters"]
         self.note = self.notes["line_lost"] if self.about["attempt"] != "0" else ""
         log.info("[%s] call %s", self.call_sid, "resumed" if self.note else "started")
@@ -155,23 +158,28 @@ class VoiceHandler:
         self.reader.settimeout(None if self.twilio.mode == "gunicorn" else 10)
 
     def on_media(self, message: Any) -> None:
-        """Relay 20 ms of the caller's sound, or keep it for the next session; do what is due.
+        """Relay sound, in whatever shape it comes, and do what is due."""
+        self.next_look = now() + 0.2
+        self.relay(self.realtime, json.dumps(message["media"]["payload"]).encode())
+        for act in [act for act, due in self.timers.items() if now() >= due]:
+            self.timers.pop(act, None) and act()
 
+    def relay(self, realtime: WebSocket, sound: bytes) -> None:
+        """Relay 20 ms of the caller's sound, base64 in quotes, or keep it for the next session.
+
+        The session is taken before it is known to be ready: none gets sound before its settings.
         The frame is made here, too, with a mask of zeros: websocket-client's way would be a fifth
         of what a call costs.
         """
-        self.sound.append(json.dumps(message["media"]["payload"]))
+        self.sound.append(sound)
         while self.ready and self.sound and not self.over:
             # With 80 letters of sound, or spaces, the text's length takes two bytes
-            text = f'{{"type": "input_audio_buffer.append", "audio": {self.sound.popleft():80}}}'
+            text = b'{"type": "input_audio_buffer.append", "audio": %80b}' % self.sound.popleft()
             # Longer than a frame, or the session just ended
-            with suppress(*GONE, OverflowError, AttributeError), self.realtime.lock:
-                frame = b"\x81\xfe" + len(text).to_bytes(2, "big") + bytes(4) + text.encode()
+            with suppress(*GONE, OverflowError, AttributeError), realtime.lock:
+                frame = b"\x81\xfe" + len(text).to_bytes(2, "big") + bytes(4) + text
                 while frame:
-                    frame = frame[self.realtime.sock.send(frame) :]  # type: ignore[union-attr]
-        for act in [act for act, due in self.timers.items() if now() >= due]:
-            if self.timers.pop(act, None):
-                act()
+                    frame = frame[realtime.sock.send(frame) :]  # type: ignore[union-attr]
 
     def on_dtmf(self, message: Any) -> None:
         """Gather keys until `#` or a pause; they interrupt like speech."""
@@ -291,8 +299,7 @@ class VoiceHandler:
     def on_error(self, event: Any) -> None:
         """End a session that refuses what it must not; cancelling too late is no harm."""
         log.warning("[%s] Realtime: %s", self.call_sid, event["error"])
-        if event["error"].get("code") != "response_cancel_not_active":
-            self.realtime.abort()
+        event["error"].get("code") == "response_cancel_not_active" or self.realtime.abort()
 
     def interrupt(self) -> None:
         """Fall silent at once. What was not heard waits: it is said again, or dropped."""
@@ -337,7 +344,7 @@ class VoiceHandler:
 
     def ping(self) -> None:
         """Have Realtime show that it lives: a session that is silent for 5 s is lost."""
-        self.next_ping = self.timers[self.ping] = now() + 2
+        self.timers[self.ping] = now() + 2
         with suppress(*GONE):
             self.realtime.ping()
 

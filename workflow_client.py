@@ -77,8 +77,7 @@ class WorkflowClient:
         # OpenAI's key must not go to another host
         key = settings.agent_api_key or (not settings.agent_base_url and settings.openai_api_key)
         # Connections stay warm between turns: httpx would drop them after 5 s
-        limits = httpx2.Limits(keepalive_expiry=300)
-        http = openai.DefaultHttpxClient(limits=limits)
+        http = openai.DefaultHttpxClient(limits=httpx2.Limits(keepalive_expiry=300))
         client = openai.OpenAI(api_key=key or "none", base_url=url, http_client=http, max_retries=0)
         client = client.with_options(timeout=settings.workflow_timeout)
         self.own = isinstance(what := settings.agent_workflow_id, dict)

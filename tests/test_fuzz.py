@@ -283,6 +283,42 @@ def test_messages_are_understood_however_their_frames_come(
     line.close()
 
 
+SHAPES: dict[str, Callable[[Json], str]] = {
+    "as Twilio writes it": lambda message: json.dumps(message, separators=(",", ":")),
+    "with spaces": json.dumps,
+    "over several lines": lambda message: json.dumps(message, indent=2),
+    "in another order": lambda message: json.dumps(dict(reversed(message.items()))),
+    "with slashes escaped": lambda message: json.dumps(message).replace("/", r"\/"),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+def test_sound_is_relayed_in_whatever_shape_its_message_comes(
+    service: Service, shape: Callable[[Json], str]
+) -> None:
+    service.strangers = True
+    line = Line(service)
+    line.send(text(CONNECTED) + text(START))
+    service.openai.wait_for(lambda openai: openai.sessions)
+
+    def relayed() -> list[str]:
+        appended = service.session.events("input_audio_buffer.append")
+        return [event["audio"] for event in appended]
+
+    def answered() -> bool:
+        line.send(text(MEDIA))
+        return bool(relayed())
+
+    eventually(answered, "relayed sound")
+    sounds = [base64.b64encode(bytes([n]) * 60 + b"\xff" * 100).decode() for n in range(100)]
+    for sound in sounds:
+        media = {**MEDIA, "media": {"track": "inbound", "payload": sound}}
+        line.send(frame(TEXT, shape(media).encode()))
+    eventually(lambda: len([s for s in relayed() if s != SILENCE]) == len(sounds), "all of it")
+    assert [sound for sound in relayed() if sound != SILENCE] == sounds
+    line.close()
+
+
 @pytest.mark.parametrize("start", [{}, {"start": {}}, {**START, "start": {"callSid": "CA1"}}])
 def test_a_stream_that_does_not_really_start_is_given_up(service: Service, start: Json) -> None:
     service.strangers = True
