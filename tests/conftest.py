@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +99,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marks."""
     config.addinivalue_line("markers", "settings(**environment): of the service")
     config.addinivalue_line("markers", "session(changes): of the service's session file")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Function,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the app's log with a test that failed."""
+    report = yield
+    if report.failed and isinstance(service := item.funcargs.get("service"), Service):
+        report.sections.append(("the app's log", "\n".join(service.log)))
+    return report
