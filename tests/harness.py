@@ -158,7 +158,7 @@ class Process:
         """Send the process (gunicorn's master) a signal."""
         os.kill(self._process.pid, number)
 
-    def exit_code(self, timeout: float = 10) -> int:
+    def exit_code(self, timeout: float = 30) -> int:
         """Wait for the process to end by itself; raise TimeoutExpired if it doesn't."""
         code = self._process.wait(timeout)
         self._reader.join(5)
@@ -200,7 +200,7 @@ class Service:
         self.process = Process(COMMANDS[mode], environment(self.settings))
         self._warm: set[int] = set()
         try:
-            eventually(self._is_up, "service", 20)
+            eventually(self._is_up, "service", 30)
             self.begin()
             self._make_first_call()
         except BaseException:
@@ -236,7 +236,7 @@ class Service:
         for record in (
             *(self.openai.sessions, self.openai.requests, self.openai.refusals),
             *(self.network.calls, self.network.placed, self.network.webhooks),
-            *(self.network.rest_requests, self.network.refusals),
+            *(self.network.rest_requests, self.network.rest_failures, self.network.refusals),
         ):
             record.clear()
         self._first_line = len(self.process.lines)

@@ -85,7 +85,7 @@ def running(
         return True
 
     try:
-        eventually(is_up, "answer on /health", 20)
+        eventually(is_up, "answer on /health", 30)
         yield process
     finally:
         process.stop()
@@ -105,7 +105,7 @@ def run_python(code: str, cwd: Path) -> str:
     env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     command = [sys.executable, "-W", "error::RuntimeWarning", "-c", code]
     done = subprocess.run(
-        command, cwd=cwd, env=env, capture_output=True, text=True, timeout=20, check=False
+        command, cwd=cwd, env=env, capture_output=True, text=True, timeout=30, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

@@ -665,7 +665,7 @@ class Fleet:
         port = free_port()
         settings = {**self.service.settings, "PORT": str(port)}
         self.machines[port] = Process(COMMANDS[self.service.mode], environment(settings))
-        eventually(lambda: serves(f"http://127.0.0.1:{port}"), "one more process", 20)
+        eventually(lambda: serves(f"http://127.0.0.1:{port}"), "one more process", 30)
         self.balancer.machines.append(port)
         eventually(lambda: port in self.balancer.healthy, "its place in the rotation")
 

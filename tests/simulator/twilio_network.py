@@ -662,6 +662,7 @@ class PhoneNetwork:
         self.webhooks: list[Webhook] = []
         self.rest_requests: list[RestRequest] = []
         self.refusals: list[str] = []
+        self.rest_failures: list[int] = []  # what the next requests are answered with
         self.rest_delay = 0.0
         self.dial_answers = True
         self.say_seconds_per_character = 0.02
@@ -670,7 +671,6 @@ class PhoneNetwork:
         self.session: aiohttp.ClientSession
         self.api_url = ""
         self._port = port
-        self._rest_failures: list[int] = []
         self._loop: asyncio.AbstractEventLoop
         self._thread: threading.Thread
         self._tasks: set[asyncio.Task[None]] = set()
@@ -734,7 +734,7 @@ class PhoneNetwork:
 
     def rest_fail_next(self, times: int = 1, status: int = 500) -> None:
         """Answer the next REST requests with `status`; 0 drops the connection."""
-        self._rest_failures += [status] * times
+        self.rest_failures += [status] * times
 
     def signature(self, url: str, fields: dict[str, str]) -> str:
         """Return the X-Twilio-Signature of a request to this public URL."""
@@ -814,8 +814,8 @@ class PhoneNetwork:
         self.rest_requests.append(record)
         if self.rest_delay:
             await asyncio.sleep(self.rest_delay)
-        if self._rest_failures:
-            record.status = self._rest_failures.pop(0)
+        if self.rest_failures:
+            record.status = self.rest_failures.pop(0)
             if not record.status and request.transport:
                 request.transport.abort()
             return _rest_error(record.status or 500, 20500, "An internal server error occurred")
