@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import utils
@@ -18,9 +18,10 @@ REPLY = (
     " [transfer: +1999] [hang",
     "up]",
 )
+LINK = "[link](https://x.y/z)"
 PIECES = (
     *("Dr. Smith ", "a.m. ", "9.30", "$4.50", "No. 5 ", "e.g. ", "**", "*", "_", "`", "# "),
-    *("[link](https://x.y/z)", "https://www.example.com/a.b", "【4:0†source】", "[1]", " (", ")"),
+    *(LINK, "https://www.example.com/a.b", "【4:0†source】", "[1]", " (", ")"),
     *("[hangup]", "[transfer]", "[transfer: +1999]", "[note]", "[", "]", "\n", "\n\n", "- ", "1. "),
     *(
         ". ",
@@ -57,19 +58,22 @@ def test_any_split_into_chunks_gives_the_same_sentences(text: str, places: list[
 
 
 @given(replies)
+@example("[【4:0†source】7] or [1](https://x.y/z)")
 def test_one_letter_at_a_time_gives_the_same_sentences(text: str) -> None:
     assert spoken(*text) == spoken(text)
 
 
 @given(replies)
+@example("](0")
 def test_what_is_spoken_has_words_and_no_markup(text: str) -> None:
     for sentence in spoken(text):
         if sentence not in ("[hangup]", "[transfer]"):
             assert sentence == " ".join(sentence.split())
             assert any(letter.isalnum() or letter == "_" for letter in sentence)
             assert "hangup]" not in sentence or "[hangup]" not in text
-            for markup in ("**", "`", "【4:0†source】", "](", "https://x.y"):
+            for markup in ("**", "`", "【4:0†source】", "https://x.y"):
                 assert markup not in sentence
+            assert "](" not in sentence or "](" in text.replace(LINK, "")
 
 
 def test_markup_links_and_citations_are_left_out() -> None:
@@ -122,6 +126,7 @@ def test_stays_whole(sentence: str) -> None:
         ("[hangup]", ["[hangup]"]),
         ("Bye[hangup].", ["Bye.", "[hangup]"]),
         ("Please [hang on].", ["Please [hang on]."]),
+        ("It is so.[1][2] We [3] know.[4]\nYes", ["It is so.", "We know.", "Yes"]),
     ],
 )
 def test_sentence_ends(text: str, expected: list[str]) -> None:
