@@ -10,10 +10,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -28,6 +26,7 @@ import pydantic
 from dotenv import dotenv_values
 from openai.types.realtime import RealtimeClientEvent
 
+from tests.ports import free_port
 from tests.simulator.openai_server import Brain, OpenAISimulator, RealtimeBehaviour, RealtimeSession
 from tests.simulator.speech import ToneVoice
 from tests.simulator.twilio_network import Call, PhoneNetwork
@@ -76,19 +75,6 @@ def eventually(probe: Callable[[], T], what: str, timeout: float = 10) -> T:
         assert time.monotonic() < deadline, f"no {what} within {timeout} s"
         threading.Event().wait(0.02)
     return value
-
-
-def free_port() -> int:
-    """Return a TCP port nobody listens on, from where the kernel takes none by itself."""
-    for port in iter(lambda: random.randint(10_000, 32_000), None):
-        with socket.socket() as candidate:
-            candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                candidate.bind(("0.0.0.0", port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("unreachable")
 
 
 def session_file(folder: Path, **changes: Any) -> Path:
@@ -167,7 +153,8 @@ class Process:
     def stop(self) -> None:
         """End it at once, with its workers."""
         for pid in reversed(self.pids) if self.alive else []:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has just ended by itself
+                os.kill(pid, signal.SIGKILL)
         self.exit_code()
 
 
@@ -297,10 +284,14 @@ class Service:
         }
         warm = self._warm | pool
         pids = self.process.pids
-        sockets = {port for pid in pids for port in _ports(pid)}
+        try:
+            sockets = {port for pid in pids for port in _ports(pid)}
+            files = sum(len(_files(pid)) for pid in pids)
+            threads = sum(len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in pids)
+        except (FileNotFoundError, ProcessLookupError):
+            # A child has just ended: OpenAI's client runs `uname` once, gunicorn replaces workers
+            return self._resources()
         self._warm = warm & sockets
-        files = sum(len(_files(pid)) for pid in pids)
-        threads = sum(len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in pids)
         return Resources(threads, files - len(self._warm), len(sockets - self._warm))
 
     # ------------------------------------------------------------ what tests do and see

@@ -438,16 +438,6 @@ def test_a_failed_hang_up_is_logged_and_does_not_trap_the_caller(service: Servic
     service.wait_for_log(rf"^\[{call.sid}\] .*hangup.* failed")
 
 
-def test_what_one_test_made_fail_works_in_the_next(service: Service) -> None:
-    service.network.rest_fail_next(50, 500)
-    service.begin()  # as before every test: they share a running service
-    service.brain.reply = lambda text, history: "Goodbye. [hangup]"
-    call = service.call()
-    call.say("Bye")
-    call.wait_ended()
-    assert call.end_reason == "completed by REST"
-
-
 def is_resumed(streams: int, call: Call) -> bool:
     """Tell whether Twilio came back, and said all it had to say, or the call is over."""
     again = len(call.streams) > streams and bool(call.stream.marks) and is_heard_out(call)

@@ -21,9 +21,9 @@ from tests.harness import (
     Process,
     environment,
     eventually,
-    free_port,
     session_file,
 )
+from tests.ports import free_port
 
 REQUIRED = (
     "TWILIO_ACCOUNT_SID",

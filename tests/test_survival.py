@@ -34,10 +34,10 @@ from tests.harness import (
     check_secrecy,
     environment,
     eventually,
-    free_port,
     hear_out,
     serves,
 )
+from tests.ports import free_port
 from tests.simulator.load_balancer import LoadBalancer
 from tests.simulator.media_stream import StreamFaults
 from tests.simulator.openai_server import OpenAISimulator, RealtimeSession, Reply

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import random
 import resource
 import signal
-import socket
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 
 from tests.bench import measure, report
@@ -23,6 +20,7 @@ from tests.bench.load import PATTERNS, SECONDS, run
 from tests.bench.measure import BenchError
 from tests.bench.report import REFERENCE_CALLS, Metrics, Scenario
 from tests.bench.tls import Certificate
+from tests.ports import free_port
 
 CALLS, THREAD_CALLS, TLS_CALLS = (1, 30, 100, 200), (50,), (100,)
 BARE_CALLS = (REFERENCE_CALLS, 200)
@@ -73,15 +71,6 @@ def plan(given: argparse.Namespace) -> list[Scenario]:
             chosen = min(alike, key=lambda s: abs(s.calls - TLS_CALLS[0]))
             scenarios.append(Scenario(pattern, chosen.calls, chosen.mode, tls=True))
     return scenarios
-
-
-def free_port() -> int:
-    """Return a port nobody listens on, from where the kernel takes none by itself."""
-    while True:
-        port = random.randint(10_000, 32_000)
-        with socket.socket() as candidate, suppress(OSError):
-            candidate.bind(("0.0.0.0", port))
-            return port
 
 
 def bottleneck(metrics: Metrics, given: argparse.Namespace) -> str:

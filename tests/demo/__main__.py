@@ -22,7 +22,8 @@ from tests.demo.caller import PATIENCE, WORDS, Caller, recording
 from tests.demo.notes import Notes, Page
 from tests.demo.receptionist import Receptionist
 from tests.demo.scenarios import SCENARIOS, Scenario
-from tests.demo.service import DEFAULTS, Service, free_port
+from tests.demo.service import DEFAULTS, Service
+from tests.ports import free_port
 from tests.simulator.openai_server import OpenAISimulator
 from tests.simulator.real_speech import HibariMouth, MoonshineEars, RecordingsByHeart
 from tests.simulator.speech import Ears, Mouth, ToneVoice, is_audible, pcm16_to_mulaw

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -57,8 +56,3 @@ class Service:
     def _read(self) -> None:
         for line in self._process.stdout or ():
             self.lines.append(line.rstrip())
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])

@@ -1,0 +1,32 @@
+"""Tests that share a running service keep out of each other's way."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.harness import Process, Service
+
+
+def test_what_one_test_made_fail_works_in_the_next(service: Service) -> None:
+    service.network.rest_fail_next(50, 500)
+    service.begin()  # as before every test: they share a running service
+    service.brain.reply = lambda text, history: "Goodbye. [hangup]"
+    call = service.call()
+    call.say("Bye")
+    call.wait_ended()
+    assert call.end_reason == "completed by REST"
+
+
+def test_a_child_that_ends_while_it_is_counted_is_left_out(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, pids = service.held(), service.process.pids
+    with subprocess.Popen([sys.executable, "-c", ""]) as child:
+        gone = child.pid
+    lists = iter([[*pids, gone], pids])
+    monkeypatch.setattr(Process, "pids", property(lambda process: next(lists, pids)))
+    assert service.held() == held
+    assert next(lists, None) is None
