@@ -908,8 +908,7 @@ def test_a_call_that_comes_back_to_a_full_process_is_not_told_that_it_is_busy(
     resumed = post(service, "/voice?conversation=conv_1&attempt=1")
     assert parameters(resumed.text)["conversation"] == "conv_1"
     call.stream.reset()
-    call.wait_for_stream(number=2)
-    hear_out(call, BRIDGE)
+    hear_out(call, BRIDGE)  # at once or, if its old stream still took the place, a second later
     assert element(post(service).text, "Reject").attrib == {"reason": "busy"}
 
 
