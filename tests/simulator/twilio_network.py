@@ -274,12 +274,13 @@ class Call:
         return self.wait_until(lambda call: call.events(kind), timeout, kind)[0]
 
     def wait_for_stream(self, timeout: float = 10, number: int = 1) -> MediaStream:
-        """Block until the call's `number`th stream, those refused left out, is open."""
-
-        def opened(call: Call) -> list[MediaStream]:
-            return [stream for stream in call.streams if stream.started_at][number - 1 :]
-
-        return self.wait_until(opened, timeout, f"stream {number}")[0]
+        """Block until the call's `number`th stream is open."""
+        self.wait_until(
+            lambda call: len(call.streams) >= number and call.streams[number - 1].started_at,
+            timeout,
+            f"stream {number}",
+        )
+        return self.streams[number - 1]
 
     def wait_until_silent(self, timeout: float = 10) -> None:
         """Block until the caller has said everything queued."""
