@@ -20,11 +20,13 @@ log = logging.getLogger("voice_agent")
 # --- text -------------------------------------------------------------------------------------
 
 # A full stop ends no sentence in "Dr.", "a.m.", "J." and the like, nor in the "1." before an item.
-NO_END = r"(?<!\b[A-Z]\.)(?<!(?:\n\d|Dr|Mr|Ms|St|No|vs)\.)(?<!(?:\n\d\d|Mrs|[ap]\.m|e\.g|i\.e)\.)"
-END = rf"(?=\n)|(?<=[。！？])|(?<=[.!?…]){NO_END}[\"'”’)\]*_]*(?:\[\d+\])*[^\S\n]+"
+NO_END = r"(?<!\b[A-Z]\.)(?<!(?:\n\d|\b(?:Dr|Mr|Ms|St|No|vs))\.)(?<!\b(?:Mrs|[ap]\.m|e\.g|i\.e)\.)"
+END = rf"(?=\n)|(?<=[。！？])|(?<=[.!?…])(?<!\n\d\d\.){NO_END}[\"'”’)\]*_]*(?:\[\d+\])*[^\S\n]+"
 CONTROL = re.compile(r"\[\s*(hangup|transfer)\b[^\]]*\]", re.IGNORECASE)
-# Links, whose text remains, and citation marks; what is left of an address, and footnotes
+# Links, whose text remains, and citation marks
 LINK = r"!?\[([^\[\]]*)\]\([^)]*\)|【[^】]*】|\ue200[^\ue201]*\ue201"
+# Addresses and what is left around them; footnotes only here, once the text is cut: what a citation
+# leaves behind may look like one
 URL = r"<?(?:https?://|www\.)[^\s>]*[^\s>.,;:!?)]>?|\(\)|\[\d+\]"
 MARKUP = rf"{URL}|^\s*(?:#+|[-+*•>])\s+|[*`|]+|~~|(?<!\w)_+|_+(?!\w)|^\s*[-=]{{3,}}"
 

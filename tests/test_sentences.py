@@ -117,6 +117,8 @@ def test_stays_whole(sentence: str) -> None:
     [
         ("One. Two! Three? Four… Five", ["One.", "Two!", "Three?", "Four…", "Five"]),
         ("你好。再见！", ["你好。", "再见！"]),
+        ("9. Oil\n10. Brakes", ["9. Oil", "10. Brakes"]),
+        ("Two ATMs. He revs. Done.", ["Two ATMs.", "He revs.", "Done."]),
         ("First line\nSecond line", ["First line", "Second line"]),
         ("", []),
         (" \n\n ** ** \n --- \n", []),
