@@ -25,13 +25,13 @@ help:
 	@echo 'make clean   remove what the others made'
 
 demo: .venv/.demo
-	@$(PYTHON) -m tests.demo $(SCENARIO)
+	@$(PYTHON) -m tools.demo $(SCENARIO)
 
 run: .venv/.app
 	@$(PYTHON) app.py
 
 soak: .venv/.dev
-	@$(if $(TIMEOUT),timeout 900) $(PYTHON) -m tests.soak $(SOAK)
+	@$(if $(TIMEOUT),timeout 900) $(PYTHON) -m tools.soak $(SOAK)
 
 lint: .venv/.dev
 	$(PYTHON) -m ruff check
@@ -62,7 +62,7 @@ test-%: .venv-%/.dev
 	@$(PYTEST) -q
 
 bench: .venv/.app
-	@$(PYTHON) -m tests.bench $(BENCH)
+	@$(PYTHON) -m tools.bench $(BENCH)
 
 clean:
 	rm -rf .venv .venv-3.* .mypy_cache .ruff_cache .pytest_cache .hypothesis call*.wav call*.txt bench.json

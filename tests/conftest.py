@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import COLLEAGUE, Service, session_file
+from tools.harness import COLLEAGUE, Service, session_file
 
 MOST_AT_ONCE = 4  # processes of the app that wait for the next test that wants them
 

@@ -9,7 +9,7 @@ from array import array
 import pytest
 
 import utils
-from tests.simulator.speech import ToneVoice
+from tools.simulator.speech import ToneVoice
 
 EVERY_BYTE = bytes(range(256))
 

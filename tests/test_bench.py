@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.bench.records import percentile
-from tests.bench.report import COLUMNS, GOALS, Scenario, ratios, ratios_text
-from tests.bench.script import first_sentence_end, tokens
+from tools.bench.records import percentile
+from tools.bench.report import COLUMNS, GOALS, Scenario, ratios, ratios_text
+from tools.bench.script import first_sentence_end, tokens
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.skipif(
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 
 def bench(file: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Run the benchmark with two calls for three seconds."""
-    command = [sys.executable, "-m", "tests.bench", "--calls", "2", "--seconds", "3", "--runs", "1"]
+    command = [sys.executable, "-m", "tools.bench", "--calls", "2", "--seconds", "3", "--runs", "1"]
     command += ["--patience", "0", "--json", str(file), *options]
     return subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import both_kinds
-from tests.harness import AUTH_TOKEN, Service, hear_out
-from tests.simulator.openai_server import RealtimeSession, Reply
-from tests.simulator.speech import mulaw_to_pcm16
-from tests.simulator.twilio_network import Call
+from tools.harness import AUTH_TOKEN, Service, hear_out
+from tools.simulator.openai_server import RealtimeSession, Reply
+from tools.simulator.speech import mulaw_to_pcm16
+from tools.simulator.twilio_network import Call
 
 
 @both_kinds

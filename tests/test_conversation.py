@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from tests.conftest import both_kinds
-from tests.harness import (
+from tools.harness import (
     CALLED,
     COLLEAGUE,
     CUT_IN,
@@ -17,8 +17,8 @@ from tests.harness import (
     hear_out,
     is_heard_out,
 )
-from tests.simulator.openai_server import Reply
-from tests.simulator.twilio_network import Call
+from tools.simulator.openai_server import Reply
+from tools.simulator.twilio_network import Call
 
 APOLOGY = "I'm sorry, something went wrong. Could you try that again?"
 STORY = (

@@ -24,10 +24,10 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.harness import CALLED, CALLER, PUBLIC_URL, Service, eventually, hear_out
-from tests.line import BINARY, CLOSE, COMPRESSED, CONTINUED, PING, PONG, TEXT, Line, frame
-from tests.simulator.twilio_network import Call
 from tests.test_voice_webhook import FORM, post
+from tools.harness import CALLED, CALLER, PUBLIC_URL, Service, eventually, hear_out
+from tools.line import BINARY, CLOSE, COMPRESSED, CONTINUED, PING, PONG, TEXT, Line, frame
+from tools.simulator.twilio_network import Call
 
 T = TypeVar("T")
 Json = Any

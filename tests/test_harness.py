@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.harness import Process, Service
+from tools.harness import Process, Service
 
 
 def test_what_one_test_made_fail_works_in_the_next(service: Service) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from dotenv import dotenv_values
 
-from tests.demo.scenarios import SCENARIOS
-from tests.harness import ROOT, Service, hear_out
+from tools.demo.scenarios import SCENARIOS
+from tools.harness import ROOT, Service, hear_out
 
 README = (ROOT / "README.md").read_text("utf-8")
 EXAMPLE = dotenv_values(ROOT / ".env.example")

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import (
+from tools.harness import (
     COMMANDS,
     ROOT,
     Process,
@@ -23,7 +23,7 @@ from tests.harness import (
     eventually,
     session_file,
 )
-from tests.ports import free_port
+from tools.ports import free_port
 
 REQUIRED = (
     "TWILIO_ACCOUNT_SID",

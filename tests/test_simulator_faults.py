@@ -12,9 +12,9 @@ from contextlib import contextmanager
 import pytest
 import requests
 
-from tests.harness import VOICE, eventually
-from tests.simulator.load_balancer import LoadBalancer
-from tests.simulator.openai_server import OpenAISimulator
+from tools.harness import VOICE, eventually
+from tools.simulator.load_balancer import LoadBalancer
+from tools.simulator.openai_server import OpenAISimulator
 
 
 class Machine(http.server.BaseHTTPRequestHandler):

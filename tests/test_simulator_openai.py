@@ -23,8 +23,8 @@ from openai.types.beta import AssistantStreamEvent
 from openai.types.realtime import RealtimeServerEvent
 from openai.types.responses import ResponseStreamEvent
 
-from tests.simulator.openai_server import OpenAISimulator, Reply, ResponseFailure
-from tests.simulator.speech import ToneVoice, mulaw_to_pcm16, pcm16_to_mulaw
+from tools.simulator.openai_server import OpenAISimulator, Reply, ResponseFailure
+from tools.simulator.speech import ToneVoice, mulaw_to_pcm16, pcm16_to_mulaw
 
 Json = dict[str, Any]
 
@@ -1192,7 +1192,7 @@ def test_a_run_survives_its_broken_stream(
 
 
 def test_it_runs_as_a_process_of_its_own() -> None:
-    command = [sys.executable, "-m", "tests.simulator", "openai", "--port", "0"]
+    command = [sys.executable, "-m", "tools.simulator", "openai", "--port", "0"]
     root = Path(__file__).parent.parent
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
         assert process.stdout is not None

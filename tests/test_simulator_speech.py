@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.simulator.speech import SYMBOL, ToneReceiver, ToneVoice, mulaw_to_pcm16, pcm16_to_mulaw
+from tools.simulator.speech import SYMBOL, ToneReceiver, ToneVoice, mulaw_to_pcm16, pcm16_to_mulaw
 
 voice = ToneVoice()
 SENTENCE = "I'd like an oil change on Tuesday at 9.30, please: für 49 € 🚗"

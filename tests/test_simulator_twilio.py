@@ -23,10 +23,10 @@ from twilio.base.exceptions import TwilioRestException
 from twilio.request_validator import RequestValidator
 from twilio.rest import Client
 
-from tests.simulator import twiml
-from tests.simulator.media_stream import BadMessage, Playback, StreamFaults, check_message
-from tests.simulator.speech import ToneVoice, mulaw_to_pcm16, pcm16_to_mulaw
-from tests.simulator.twilio_network import Call, PhoneNetwork, add_call
+from tools.simulator import twiml
+from tools.simulator.media_stream import BadMessage, Playback, StreamFaults, check_message
+from tools.simulator.speech import ToneVoice, mulaw_to_pcm16, pcm16_to_mulaw
+from tools.simulator.twilio_network import Call, PhoneNetwork, add_call
 
 PUBLIC = "https://voice.example.com"
 CONNECT = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.harness import Resources
-from tests.soak import WAYS, Row, Soak, soak
+from tools.harness import Resources
+from tools.soak import WAYS, Row, Soak, soak
 
 
 def test_calls_that_end_in_every_way_leave_nothing_behind(

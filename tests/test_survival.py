@@ -19,7 +19,8 @@ import requests
 import websocket
 
 from tests.conftest import Pool, both_kinds
-from tests.harness import (
+from tests.test_voice_webhook import FORM, UNAVAILABLE, element, parameters, post
+from tools.harness import (
     API_KEY,
     COLLEAGUE,
     COMMANDS,
@@ -37,12 +38,11 @@ from tests.harness import (
     hear_out,
     serves,
 )
-from tests.ports import free_port
-from tests.simulator.load_balancer import LoadBalancer
-from tests.simulator.media_stream import StreamFaults
-from tests.simulator.openai_server import OpenAISimulator, RealtimeSession, Reply
-from tests.simulator.twilio_network import Call
-from tests.test_voice_webhook import FORM, UNAVAILABLE, element, parameters, post
+from tools.ports import free_port
+from tools.simulator.load_balancer import LoadBalancer
+from tools.simulator.media_stream import StreamFaults
+from tools.simulator.openai_server import OpenAISimulator, RealtimeSession, Reply
+from tools.simulator.twilio_network import Call
 
 APOLOGY = "I'm sorry, something went wrong. Could you try that again?"
 BRIDGE = "Please go on."

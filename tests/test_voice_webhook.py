@@ -11,7 +11,7 @@ import requests
 import websocket
 
 from tests.conftest import both_kinds
-from tests.harness import CALLED, CALLER, PUBLIC_URL, Service, hear_out
+from tools.harness import CALLED, CALLER, PUBLIC_URL, Service, hear_out
 
 SID = "CA" + "7" * 32
 FORM = {"CallSid": SID, "From": CALLER, "To": CALLED, "CallStatus": "ringing", "Digits": ""}

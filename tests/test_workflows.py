@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import Pool, both_kinds
-from tests.harness import AGENT_KEY, API_KEY, VOICE, Service, hear_out, session_file
-from tests.simulator.openai_server import OpenAISimulator, Reply
+from tools.harness import AGENT_KEY, API_KEY, VOICE, Service, hear_out, session_file
+from tools.simulator.openai_server import OpenAISimulator, Reply
 
 APOLOGY = "I'm sorry, something went wrong. Could you try that again?"
 IMPATIENT = pytest.mark.settings(WORKFLOW_TIMEOUT="1")

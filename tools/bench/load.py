@@ -12,13 +12,13 @@ from functools import partial
 from time import monotonic as now
 from typing import Any
 
-from tests.bench import script
-from tests.bench.caller import SETTINGS, Caller, FrameClock, Talk, Turn
-from tests.bench.measure import BARE, App, BenchError, Held, Meter
-from tests.bench.openai import FRAMES_PER_CALL, OpenAI, RealtimeSession, Speech
-from tests.bench.records import Records, percentile
-from tests.bench.tls import Certificate
-from tests.bench.wire import Loop
+from tools.bench import script
+from tools.bench.caller import SETTINGS, Caller, FrameClock, Talk, Turn
+from tools.bench.measure import BARE, App, BenchError, Held, Meter
+from tools.bench.openai import FRAMES_PER_CALL, OpenAI, RealtimeSession, Speech
+from tools.bench.records import Records, percentile
+from tools.bench.tls import Certificate
+from tools.bench.wire import Loop
 
 RELAY, CONVERSATION = "relay", "conversation"
 PATTERNS = (RELAY, CONVERSATION)

@@ -14,14 +14,14 @@ from aiohttp import web
 from openai.types.beta import thread_create_params
 from openai.types.beta.threads import message_create_params, run_create_params
 
-from tests.simulator import openai_rules as rules
-from tests.simulator.openai_brain import SAYS_ALL, Reply, Turn
-from tests.simulator.openai_http import Call, EventStream
-from tests.simulator.openai_rules import Blameless, Refusal
-from tests.simulator.openai_wire import Json, new_id
+from tools.simulator import openai_rules as rules
+from tools.simulator.openai_brain import SAYS_ALL, Reply, Turn
+from tools.simulator.openai_http import Call, EventStream
+from tools.simulator.openai_rules import Blameless, Refusal
+from tools.simulator.openai_wire import Json, new_id
 
 if TYPE_CHECKING:
-    from tests.simulator.openai_server import OpenAISimulator
+    from tools.simulator.openai_server import OpenAISimulator
 
 CITATION = re.compile("【[^】]*】")
 HANG_SECONDS = 600.0

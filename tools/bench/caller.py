@@ -14,13 +14,13 @@ from time import monotonic as now
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from tests.bench import script
-from tests.bench.openai import FRAMES_PER_CALL
-from tests.bench.wire import CLOSE, PING, PONG, Connection, Loop, client_frame, connect
-from tests.bench.wire import split_frames as split
+from tools.bench import script
+from tools.bench.openai import FRAMES_PER_CALL
+from tools.bench.wire import CLOSE, PING, PONG, Connection, Loop, client_frame, connect
+from tools.bench.wire import split_frames as split
 
 if TYPE_CHECKING:
-    from tests.bench.load import Load
+    from tools.bench.load import Load
 
 PUBLIC_URL = "https://voice.example.com"
 AUTH_TOKEN = "the-auth-token-of-twilio"

@@ -10,11 +10,11 @@ import wave
 from array import array
 from pathlib import Path
 
-from tests.demo.notes import Notes
-from tests.demo.receptionist import Receptionist
-from tests.simulator.openai_brain import Turn
-from tests.simulator.openai_server import OpenAISimulator
-from tests.simulator.twilio_network import Call
+from tools.demo.notes import Notes
+from tools.demo.receptionist import Receptionist
+from tools.simulator.openai_brain import Turn
+from tools.simulator.openai_server import OpenAISimulator
+from tools.simulator.twilio_network import Call
 
 AUDIO = Path(__file__).parent.parent / "audio"
 FRAME = 320  # bytes of PCM16 in 20 ms

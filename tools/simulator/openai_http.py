@@ -15,13 +15,13 @@ from openai.types import conversations as conversation_types
 from openai.types.conversations import item_create_params
 from openai.types.responses import response_create_params
 
-from tests.simulator import openai_rules as rules
-from tests.simulator.openai_brain import SAYS_ALL, Reply, Turn
-from tests.simulator.openai_rules import Refusal
-from tests.simulator.openai_wire import Json, new_id, reset_connection
+from tools.simulator import openai_rules as rules
+from tools.simulator.openai_brain import SAYS_ALL, Reply, Turn
+from tools.simulator.openai_rules import Refusal
+from tools.simulator.openai_wire import Json, new_id, reset_connection
 
 if TYPE_CHECKING:
-    from tests.simulator.openai_server import OpenAISimulator
+    from tools.simulator.openai_server import OpenAISimulator
 
 T = TypeVar("T", bound=Mapping[str, Any])
 

@@ -1,4 +1,4 @@
-"""Run a part of the simulator as a process: `python -m tests.simulator openai --port 8001`."""
+"""Run a part of the simulator as a process: `python -m tools.simulator openai --port 8001`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import signal
 import threading
 from collections.abc import Callable
 
-from tests.simulator.openai_server import OpenAISimulator
-from tests.simulator.speech import ToneVoice
-from tests.simulator.twilio_network import add_call
+from tools.simulator.openai_server import OpenAISimulator
+from tools.simulator.speech import ToneVoice
+from tools.simulator.twilio_network import add_call
 
 
 def add_openai(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
@@ -42,7 +42,7 @@ COMMANDS: dict[str, Callable[[argparse.ArgumentParser], Callable[[argparse.Names
 
 def main() -> None:
     """Run the command named first on the command line."""
-    parser = argparse.ArgumentParser(prog="python -m tests.simulator", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.simulator", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="|".join(COMMANDS))
     for name, add in COMMANDS.items():
         command = commands.add_parser(name, help=add.__doc__, description=add.__doc__)

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiohttp import WSMsgType, web
 
-from tests.simulator import openai_rules as rules
-from tests.simulator.openai_hearing import RATES, SERVER_VAD, TO_PCM, TURN_DETECTION, Listener
-from tests.simulator.openai_rules import Blameless, Refusal
-from tests.simulator.openai_voice import RealtimeResponse, ResponseFailure
-from tests.simulator.openai_wire import (
+from tools.simulator import openai_rules as rules
+from tools.simulator.openai_hearing import RATES, SERVER_VAD, TO_PCM, TURN_DETECTION, Listener
+from tools.simulator.openai_rules import Blameless, Refusal
+from tools.simulator.openai_voice import RealtimeResponse, ResponseFailure
+from tools.simulator.openai_wire import (
     Json,
     StrictFrames,
     halves,
@@ -33,7 +33,7 @@ from tests.simulator.openai_wire import (
 )
 
 if TYPE_CHECKING:
-    from tests.simulator.openai_server import OpenAISimulator
+    from tools.simulator.openai_server import OpenAISimulator
 
 IMPROVISED = "(improvised)"
 MAX_APPEND_BYTES = 15 * 1024 * 1024

@@ -1,4 +1,4 @@
-"""Measure how many calls the app carries: `python -m tests.bench`, or `make bench`.
+"""Measure how many calls the app carries: `python -m tools.bench`, or `make bench`.
 
 Exit code 0 when everything was measured (whether or not the goals were reached), 1 when the app
 failed, 3 when something can't be measured here, since the generator would be the bottleneck.
@@ -15,12 +15,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.bench import measure, report
-from tests.bench.load import PATTERNS, SECONDS, run
-from tests.bench.measure import BenchError
-from tests.bench.report import REFERENCE_CALLS, Metrics, Scenario
-from tests.bench.tls import Certificate
-from tests.ports import free_port
+from tools.bench import measure, report
+from tools.bench.load import PATTERNS, SECONDS, run
+from tools.bench.measure import BenchError
+from tools.bench.report import REFERENCE_CALLS, Metrics, Scenario
+from tools.bench.tls import Certificate
+from tools.ports import free_port
 
 CALLS, THREAD_CALLS, TLS_CALLS = (1, 30, 100, 200), (50,), (100,)
 BARE_CALLS = (REFERENCE_CALLS, 200)
@@ -29,7 +29,7 @@ ATTEMPTS = 2  # at each run, if the generator couldn't keep up
 
 def arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.bench", description=__doc__)
     add = parser.add_argument
     add("--patterns", nargs="+", choices=PATTERNS, default=list(PATTERNS), help="default: both")
     add("--calls", nargs="+", type=int, help="calls at once; default: 1 30 100 200, threads 50")

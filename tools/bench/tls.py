@@ -7,7 +7,7 @@ import ssl
 import subprocess
 from pathlib import Path
 
-from tests.bench.measure import BenchError
+from tools.bench.measure import BenchError
 
 
 class Certificate:

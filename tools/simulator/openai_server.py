@@ -25,15 +25,15 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
-from tests.simulator import openai_rules as rules
-from tests.simulator.openai_assistants import Assistants, Thread
-from tests.simulator.openai_brain import HTTP_FAILURES, Brain, Reply
-from tests.simulator.openai_http import Call, Conversation, Conversations, Request, Responses
-from tests.simulator.openai_realtime import RealtimeBehaviour, RealtimeSession
-from tests.simulator.openai_rules import Blameless, Refusal
-from tests.simulator.openai_voice import ResponseFailure
-from tests.simulator.openai_wire import new_id, reset_connection
-from tests.simulator.speech import Ears, Mouth
+from tools.simulator import openai_rules as rules
+from tools.simulator.openai_assistants import Assistants, Thread
+from tools.simulator.openai_brain import HTTP_FAILURES, Brain, Reply
+from tools.simulator.openai_http import Call, Conversation, Conversations, Request, Responses
+from tools.simulator.openai_realtime import RealtimeBehaviour, RealtimeSession
+from tools.simulator.openai_rules import Blameless, Refusal
+from tools.simulator.openai_voice import ResponseFailure
+from tools.simulator.openai_wire import new_id, reset_connection
+from tools.simulator.speech import Ears, Mouth
 
 __all__ = [
     "Brain",

@@ -1,4 +1,4 @@
-"""Play one phone call through the real app and show it live: `python -m tests.demo [scenario]`.
+"""Play one phone call through the real app and show it live: `python -m tools.demo [scenario]`.
 
 The app runs as a process of its own, between a simulated Twilio and a simulated OpenAI. The caller
 is a script with recorded speech; a real recogniser hears it in the sound that the app relayed, and
@@ -18,16 +18,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from tests.demo.caller import PATIENCE, WORDS, Caller, recording
-from tests.demo.notes import Notes, Page
-from tests.demo.receptionist import Receptionist
-from tests.demo.scenarios import SCENARIOS, Scenario
-from tests.demo.service import DEFAULTS, Service
-from tests.ports import free_port
-from tests.simulator.openai_server import OpenAISimulator
-from tests.simulator.real_speech import HibariMouth, MoonshineEars, RecordingsByHeart
-from tests.simulator.speech import Ears, Mouth, ToneVoice, is_audible, pcm16_to_mulaw
-from tests.simulator.twilio_network import PhoneNetwork
+from tools.demo.caller import PATIENCE, WORDS, Caller, recording
+from tools.demo.notes import Notes, Page
+from tools.demo.receptionist import Receptionist
+from tools.demo.scenarios import SCENARIOS, Scenario
+from tools.demo.service import DEFAULTS, Service
+from tools.ports import free_port
+from tools.simulator.openai_server import OpenAISimulator
+from tools.simulator.real_speech import HibariMouth, MoonshineEars, RecordingsByHeart
+from tools.simulator.speech import Ears, Mouth, ToneVoice, is_audible, pcm16_to_mulaw
+from tools.simulator.twilio_network import PhoneNetwork
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ CHECK = "listening to {} again, the ears make out {:.0%} of the agent's words"
 REAL_APP = "the app: python app.py, a process of its own, over real sockets"
 REAL_EARS = "the ears: Moonshine, a speech recogniser, hears the phone sound that the app relayed"
 REAL_MOUTH = "the mouth: Hibari, a speech synthesizer, says what the app asks it to"
-RECORDED = "the caller: synthetic speech, made beforehand (tests/audio)"
+RECORDED = "the caller: synthetic speech, made beforehand (tools/audio)"
 SIMULATED = (
     "Twilio and the phone network; OpenAI Realtime, around the ears and the mouth; the workflow,"
     " a script that looks for words instead of a language model"
@@ -206,7 +206,7 @@ def share_heard(said: str, heard: str) -> float:
 def main() -> int:
     list_of = "\n".join(f"  {name:<13}{each.about}" for name, each in SCENARIOS.items())
     parser = argparse.ArgumentParser(
-        prog="python -m tests.demo",
+        prog="python -m tools.demo",
         description="Play one phone call through the real app.",
         epilog=f"scenarios:\n{list_of}",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -19,7 +19,7 @@ import aiohttp
 from yarl import URL
 
 if TYPE_CHECKING:
-    from tests.simulator.twilio_network import Call
+    from tools.simulator.twilio_network import Call
 
     Socket = aiohttp.ClientWebSocketResponse[bool]
 

@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tests.simulator.speech import mulaw_to_pcm16, pcm16_to_mulaw
+from tools.simulator.speech import mulaw_to_pcm16, pcm16_to_mulaw
 
 MOUTH_RATE = 24_000
 LOUDNESS = 1.3  # makes the synthesizer as loud as the recorded callers

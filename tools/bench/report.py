@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.bench.measure import BARE
+from tools.bench.measure import BARE
 
 Metrics = dict[str, float]
 

@@ -33,9 +33,9 @@ from aiohttp import web
 from twilio.request_validator import RequestValidator
 from yarl import URL
 
-from tests.simulator import twiml
-from tests.simulator.media_stream import FRAME, SILENCE, MediaStream, StreamFaults
-from tests.simulator.speech import (
+from tools.simulator import twiml
+from tools.simulator.media_stream import FRAME, SILENCE, MediaStream, StreamFaults
+from tools.simulator.speech import (
     ToneReceiver,
     ToneVoice,
     is_audible,

@@ -26,10 +26,10 @@ import pydantic
 from dotenv import dotenv_values
 from openai.types.realtime import RealtimeClientEvent
 
-from tests.ports import free_port
-from tests.simulator.openai_server import Brain, OpenAISimulator, RealtimeBehaviour, RealtimeSession
-from tests.simulator.speech import ToneVoice
-from tests.simulator.twilio_network import Call, PhoneNetwork
+from tools.ports import free_port
+from tools.simulator.openai_server import Brain, OpenAISimulator, RealtimeBehaviour, RealtimeSession
+from tools.simulator.speech import ToneVoice
+from tools.simulator.twilio_network import Call, PhoneNetwork
 
 T = TypeVar("T")
 Json = dict[str, Any]

@@ -6,7 +6,7 @@ import socket
 import struct
 from contextlib import suppress
 
-from tests.harness import PUBLIC_URL, Service
+from tools.harness import PUBLIC_URL, Service
 
 TEXT, BINARY, CONTINUED, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 COMPRESSED = 4  # of the reserved bits

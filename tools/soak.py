@@ -1,4 +1,4 @@
-"""A thousand calls in quick succession, ended in every way there is: `python -m tests.soak`.
+"""A thousand calls in quick succession, ended in every way there is: `python -m tools.soak`.
 
 Prints what the app holds after every hundred calls: threads, sockets, open files and memory. Exits
 with 1 if it holds more after the last than after the first hundred. The app gets one malloc arena:
@@ -20,7 +20,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.harness import (
+from tests.test_voice_webhook import FORM, post
+from tools.harness import (
     COLLEAGUE,
     Resources,
     Service,
@@ -29,10 +30,9 @@ from tests.harness import (
     eventually,
     session_file,
 )
-from tests.line import Line
-from tests.simulator.openai_server import Reply
-from tests.simulator.twilio_network import Call
-from tests.test_voice_webhook import FORM, post
+from tools.line import Line
+from tools.simulator.openai_server import Reply
+from tools.simulator.twilio_network import Call
 
 SETTLING = 20.0  # seconds until all is closed that a hundred calls had opened
 KIB_A_CALL = 4.0  # growth of memory after the first hundred calls that is put down to the heap
@@ -313,7 +313,7 @@ def soak(mode: str, calls: int, *, step: int = 100, at_once: int = 20) -> Soak:
 
 
 def main(arguments: Iterable[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.soak", description=__doc__)
     parser.add_argument("--calls", type=int, default=1000, help="in each mode")
     parser.add_argument("--at-once", type=int, default=20)
     parser.add_argument("--mode", action="append", choices=["gevent", "threads"])

@@ -10,10 +10,10 @@ import threading
 import time
 from typing import Any, NamedTuple, TypeVar
 
-from tests.demo.service import Service
-from tests.simulator.openai_brain import Turn
-from tests.simulator.openai_server import OpenAISimulator
-from tests.simulator.twilio_network import Call, Entry
+from tools.demo.service import Service
+from tools.simulator.openai_brain import Turn
+from tools.simulator.openai_server import OpenAISimulator
+from tools.simulator.twilio_network import Call, Entry
 
 T = TypeVar("T")
 

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.simulator.openai_hearing import FROM_PCM, RATES
-from tests.simulator.openai_wire import Json, halves, new_id, realtime_message
+from tools.simulator.openai_hearing import FROM_PCM, RATES
+from tools.simulator.openai_wire import Json, halves, new_id, realtime_message
 
 if TYPE_CHECKING:
-    from tests.simulator.openai_realtime import RealtimeSession
+    from tools.simulator.openai_realtime import RealtimeSession
 
 DELTA_MS = (200, 400, 100, 300)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from tests.simulator.openai_brain import History, Reply
+from tools.simulator.openai_brain import History, Reply
 
 
 class Rule(NamedTuple):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tests.simulator.openai_rules import Blameless, Refusal
+from tools.simulator.openai_rules import Blameless, Refusal
 
 History = list[tuple[str, str]]
 

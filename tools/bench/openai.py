@@ -1,7 +1,7 @@
 """The generator's end of OpenAI: Realtime, Conversations and Responses, quick and unquestioning.
 
 What is sent has the shapes and sizes of the real thing; what is received isn't judged, that is what
-`tests/simulator` is for.
+`tools/simulator` is for.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from hashlib import sha1
 from time import monotonic as now
 from typing import TYPE_CHECKING, Any
 
-from tests.bench import script
-from tests.bench.wire import CLOSE, PING, PONG, Connection, Loop, server_frame, split_frames, unmask
+from tools.bench import script
+from tools.bench.wire import CLOSE, PING, PONG, Connection, Loop, server_frame, split_frames, unmask
 
 if TYPE_CHECKING:
-    from tests.bench.caller import Caller, Turn
-    from tests.bench.load import Load
+    from tools.bench.caller import Caller, Turn
+    from tools.bench.load import Load
 
 Json = dict[str, Any]
 

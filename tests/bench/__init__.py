@@ -1,1 +1,0 @@
-"""How many calls one core carries, and how late their sound is: `python -m tests.bench`."""

@@ -1,1 +1,0 @@
-"""One scripted phone call through the real app, shown live: `python -m tests.demo`."""
