@@ -23,7 +23,7 @@ from tools.harness import (
     eventually,
     session_file,
 )
-from tools.ports import free_port
+from tools.ports import ReservedPort
 
 REQUIRED = (
     "TWILIO_ACCOUNT_SID",
@@ -54,9 +54,8 @@ NEEDED = (*(f"{name}.py" for name in MODULES), *DATA)
 
 def refusal(command: str = "threads", **settings: str) -> str:
     """Start the app with settings it must not start with; return what it says."""
-    process = Process(
-        COMMANDS[command], environment({**GOOD, "PORT": str(free_port()), **settings})
-    )
+    reserved = ReservedPort()
+    process = Process(COMMANDS[command], environment({**GOOD, "PORT": str(reserved), **settings}))
     try:
         assert process.exit_code() != 0
         assert "Traceback" not in process.output
@@ -65,6 +64,7 @@ def refusal(command: str = "threads", **settings: str) -> str:
         return process.output
     finally:
         process.stop()
+        reserved.release()
 
 
 @contextmanager
@@ -72,14 +72,15 @@ def running(
     command: str = "threads", cwd: Path = ROOT, env: Mapping[str, str] | None = None, **changes: str
 ) -> Iterator[Process]:
     """Start the app with good settings, wait until it serves."""
-    port = str(free_port())
+    reserved = ReservedPort()
+    port = str(reserved)
     given = environment({**GOOD, "PORT": port, **changes}) if env is None else {**env, "PORT": port}
     process = Process(COMMANDS[command], given, cwd)
 
     def is_up() -> bool:
         assert process.alive, process.output
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
+            urllib.request.urlopen(f"{reserved.url}/health", timeout=5).close()
         except OSError:
             return False
         return True
@@ -89,6 +90,7 @@ def running(
         yield process
     finally:
         process.stop()
+        reserved.release()
 
 
 def copy_of_the_app(folder: Path) -> Path:

@@ -38,7 +38,7 @@ from tools.harness import (
     hear_out,
     serves,
 )
-from tools.ports import free_port
+from tools.ports import ReservedPort
 from tools.simulator.load_balancer import LoadBalancer
 from tools.simulator.media_stream import StreamFaults
 from tools.simulator.openai_server import OpenAISimulator, RealtimeSession, Reply
@@ -657,15 +657,18 @@ class Fleet:
     def __init__(self, service: Service) -> None:
         self.service = service
         self.machines = {service.port: service.process}
+        self.reserved: list[ReservedPort] = []
         self.balancer = LoadBalancer(service.port).start()
         service.network.voice_url = f"http://127.0.0.1:{self.balancer.port}/voice"
 
     def add(self) -> None:
         """Start one more, and wait until it is sent callers."""
-        port = free_port()
+        reserved = ReservedPort()
+        self.reserved.append(reserved)
+        port = reserved.number
         settings = {**self.service.settings, "PORT": str(port)}
         self.machines[port] = Process(COMMANDS[self.service.mode], environment(settings))
-        eventually(lambda: serves(f"http://127.0.0.1:{port}"), "one more process", 30)
+        eventually(lambda: serves(reserved.url), "one more process", 30)
         self.balancer.machines.append(port)
         eventually(lambda: port in self.balancer.healthy, "its place in the rotation")
 
@@ -688,6 +691,8 @@ class Fleet:
             check_secrecy(process.output)
             process.stop()
         self.balancer.stop()
+        for port in self.reserved:
+            port.release()
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ import pydantic
 from dotenv import dotenv_values
 from openai.types.realtime import RealtimeClientEvent
 
-from tools.ports import free_port
+from tools.ports import ReservedPort
 from tools.simulator.openai_server import Brain, OpenAISimulator, RealtimeBehaviour, RealtimeSession
 from tools.simulator.speech import ToneVoice
 from tools.simulator.twilio_network import Call, PhoneNetwork
@@ -163,8 +163,8 @@ class Service:
 
     def __init__(self, mode: str, settings: Mapping[str, str]) -> None:
         self.mode = mode
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self._reserved = ReservedPort()
+        self.port, self.url = self._reserved.number, self._reserved.url
         self.openai = OpenAISimulator(ears=VOICE, mouth=VOICE, api_key=API_KEY).start()
         self.network = PhoneNetwork(
             auth_token=AUTH_TOKEN,
@@ -209,6 +209,7 @@ class Service:
         self.process.stop()
         self.network.stop()
         self.openai.stop()
+        self._reserved.release()
 
     # ------------------------------------------------------------ around each test
 

@@ -20,7 +20,7 @@ from tools.bench.load import PATTERNS, SECONDS, run
 from tools.bench.measure import BenchError
 from tools.bench.report import REFERENCE_CALLS, Metrics, Scenario
 from tools.bench.tls import Certificate
-from tools.ports import free_port
+from tools.ports import ReservedPort
 
 CALLS, THREAD_CALLS, TLS_CALLS = (1, 30, 100, 200), (50,), (100,)
 BARE_CALLS = (REFERENCE_CALLS, 200)
@@ -103,15 +103,16 @@ def measure_all(
             for _ in range(ATTEMPTS):
                 begun = time.monotonic()
                 measure.wait_for_quiet(cores, given.patience)
-                metrics = run(
-                    scenario.pattern,
-                    scenario.calls,
-                    given.seconds or SECONDS[scenario.pattern],
-                    scenario.mode,
-                    cores,
-                    free_port(),
-                    certificate if scenario.tls else None,
-                )
+                with ReservedPort() as port:
+                    metrics = run(
+                        scenario.pattern,
+                        scenario.calls,
+                        given.seconds or SECONDS[scenario.pattern],
+                        scenario.mode,
+                        cores,
+                        port.number,
+                        certificate if scenario.tls else None,
+                    )
                 refusal = bottleneck(metrics, given)
                 print(
                     f"  {scenario.name}, run {number + 1} of {given.runs}:"

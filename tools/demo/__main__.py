@@ -23,7 +23,7 @@ from tools.demo.notes import Notes, Page
 from tools.demo.receptionist import Receptionist
 from tools.demo.scenarios import SCENARIOS, Scenario
 from tools.demo.service import DEFAULTS, Service
-from tools.ports import free_port
+from tools.ports import ReservedPort
 from tools.simulator.openai_server import OpenAISimulator
 from tools.simulator.real_speech import HibariMouth, MoonshineEars, RecordingsByHeart
 from tools.simulator.speech import Ears, Mouth, ToneVoice, is_audible, pcm16_to_mulaw
@@ -77,9 +77,8 @@ class Demo:
 
     def run(self) -> int:
         """Have the call, write its files, and return the exit code."""
-        port = free_port()
-        phone = PhoneNetwork(voice_url=f"http://127.0.0.1:{port}/voice")
-        with OpenAISimulator(ears=self.ears, mouth=self.mouth) as openai, phone:
+        openai = OpenAISimulator(ears=self.ears, mouth=self.mouth)
+        with ReservedPort() as port, openai, PhoneNetwork(voice_url=f"{port.url}/voice") as phone:
             openai.realtime.keep_audio_events = False
             settings = {
                 "TWILIO_ACCOUNT_SID": phone.account_sid,
@@ -93,7 +92,7 @@ class Demo:
                 **self.scenario.settings,
             }
             self.mouth.speak(DEFAULTS["GREETING"], 8000)  # the first is the slowest
-            with Service(port, settings) as service:
+            with Service(port.number, settings) as service:
                 notes = self._have_call(phone, openai, service)
         self._look_back(notes, phone)
         self._say_what_is_real()
