@@ -23,7 +23,16 @@ from openai.types.beta import AssistantStreamEvent
 from openai.types.realtime import RealtimeServerEvent
 from openai.types.responses import ResponseStreamEvent
 
-from tools.simulator.openai_server import OpenAISimulator, Reply, ResponseFailure
+from tools.simulator.openai_knobs import (
+    CONTENT_FILTERED,
+    HANGS,
+    QUOTA_USED_UP,
+    SILENTLY_COMPLETED,
+    TOO_MANY_SESSIONS,
+    ResponseFailure,
+    SessionClose,
+)
+from tools.simulator.openai_server import OpenAISimulator, Reply
 from tools.simulator.speech import ToneVoice, mulaw_to_pcm16, pcm16_to_mulaw
 
 Json = dict[str, Any]
@@ -48,6 +57,7 @@ SESSION: Json = {
         "output": {"format": {"type": "audio/pcmu"}, "voice": "marin"},
     },
 }
+TRANSCRIPTION = "conversation.item.input_audio_transcription"
 WORKFLOW: Json = {"model": "gpt-6-luna", "instructions": "Be brief."}
 
 
@@ -82,7 +92,7 @@ def assert_no_extras(value: object, path: str) -> None:
 # ---------------------------------------------------------------- a bare client of Realtime
 
 
-class Line:
+class RealtimeClient:
     """A raw Realtime connection."""
 
     def __init__(
@@ -102,6 +112,7 @@ class Line:
             timeout=5,
         )
         self.seen: list[Json] = []
+        self.close_reason = ""
 
     @property
     def session(self) -> Any:
@@ -166,6 +177,7 @@ class Line:
             opcode, data = self.socket.recv_data()
             assert data is not None
             if opcode == websocket.ABNF.OPCODE_CLOSE:
+                self.close_reason = data[2:].decode()
                 return int.from_bytes(data[:2], "big")
             self.seen.append(json.loads(data))
 
@@ -181,8 +193,8 @@ def simulator() -> Iterator[OpenAISimulator]:
 
 
 @pytest.fixture
-def line(simulator: OpenAISimulator) -> Iterator[Line]:
-    line = Line(simulator)
+def line(simulator: OpenAISimulator) -> Iterator[RealtimeClient]:
+    line = RealtimeClient(simulator)
     assert line.next()["type"] == "session.created"
     yield line
     line.socket.close()
@@ -202,7 +214,7 @@ def changed(path: str, value: object) -> Json:
     *parents, name = path.split(".")
     target = session
     for parent in parents:
-        target = target[parent]
+        target = target.setdefault(parent, {})
     if value is ...:
         del target[name]
     else:
@@ -218,7 +230,7 @@ def test_a_handshake_without_the_right_key_is_refused_before_the_upgrade(
     simulator: OpenAISimulator, key: str | None
 ) -> None:
     with pytest.raises(websocket.WebSocketBadStatusException) as refusal:
-        Line(simulator, key=key)
+        RealtimeClient(simulator, key=key)
     assert refusal.value.status_code == 401
     assert b"invalid_request_error" in (refusal.value.resp_body or b"")
     assert not simulator.sessions
@@ -235,13 +247,13 @@ def test_a_handshake_without_the_right_key_is_refused_before_the_upgrade(
 def test_the_beta_header_and_dead_models_get_an_error_and_close_4000(
     simulator: OpenAISimulator, options: Json, code: str
 ) -> None:
-    line = Line(simulator, **options)
+    line = RealtimeClient(simulator, **options)
     assert line.closed() == 4000
     assert [event["error"]["code"] for event in line.seen] == [code]
     assert code in simulator.refusals[0]
 
 
-def test_a_session_in_the_shape_of_the_beta_is_thrown_out(line: Line) -> None:
+def test_a_session_in_the_shape_of_the_beta_is_thrown_out(line: RealtimeClient) -> None:
     line.send("session.update", session={"input_audio_format": "g711_ulaw"})
     assert line.closed() == 4000
     assert line.seen[-1]["error"]["code"] == "beta_api_shape_disabled"
@@ -250,7 +262,7 @@ def test_a_session_in_the_shape_of_the_beta_is_thrown_out(line: Line) -> None:
 # ---------------------------------------------------------------- Realtime: the session
 
 
-def test_the_session_is_24_khz_pcm_until_it_is_configured(line: Line) -> None:
+def test_the_session_is_24_khz_pcm_until_it_is_configured(line: RealtimeClient) -> None:
     created = line.seen[0]["session"]
     assert created["audio"]["input"]["format"] == {"type": "audio/pcm", "rate": 24000}
     assert created["audio"]["input"]["turn_detection"]["create_response"] is True
@@ -284,6 +296,13 @@ def test_the_session_is_24_khz_pcm_until_it_is_configured(line: Line) -> None:
         ("audio.output.format", "g711_ulaw", "invalid_type"),
         ("audio.output.voice", "nova", "invalid_value"),
         ("audio.output.speed", 2.0, "invalid_value"),
+        ("audio.input.format", {"type": "audio/pcm", "rate": 16000}, "invalid_value"),
+        ("audio.input.transcription.language", ["en"], "invalid_type"),
+        ("audio.input.transcription.languages", [], "invalid_value"),
+        ("audio.input.transcription.languages", ["en", "english"], "invalid_value"),
+        ("audio.input.transcription", {"model": "whisper-1", "language": "xx"}, "invalid_value"),
+        ("audio.input.transcription", {"model": "whisper-1", "languages": ["en"]}, "invalid_value"),
+        ("reasoning.effort", "hardly any", "invalid_value"),
         ("output_modalities", ["text", "audio"], "invalid_value"),
         ("max_output_tokens", 0, "invalid_value"),
         ("model", "gpt-realtime", "invalid_value"),
@@ -298,19 +317,19 @@ def test_the_session_is_24_khz_pcm_until_it_is_configured(line: Line) -> None:
     ],
 )
 def test_a_session_with_one_wrong_field_is_rejected_whole_and_the_field_named(
-    line: Line, path: str, value: object, code: str
+    line: RealtimeClient, path: str, value: object, code: str
 ) -> None:
     line.send("session.update", event_id="mine", session=changed(path, value))
     error = line.until("error")["error"]
     named = "session." + path
     assert (error["code"], error["event_id"]) == (code, "mine")
-    assert error["param"] == named or error["param"].startswith(f"{named}.")
+    assert error["param"].startswith(named)
     assert named in line.simulator.refusals[0]
     assert line.session.config == line.seen[0]["session"]
 
 
 @pytest.mark.parametrize("model", ["gpt-live-transcribe", "gpt-realtime-whisper"])
-def test_live_transcription_models_reject_turn_detection(line: Line, model: str) -> None:
+def test_live_transcription_models_reject_turn_detection(line: RealtimeClient, model: str) -> None:
     session = changed("audio.input.transcription.model", model)
     line.send("session.update", session=session)
     assert line.until("error")["error"]["param"] == "session.audio.input.turn_detection"
@@ -318,14 +337,14 @@ def test_live_transcription_models_reject_turn_detection(line: Line, model: str)
     line.configure(session)
 
 
-def test_idle_timeout_belongs_to_server_vad_only(line: Line) -> None:
+def test_idle_timeout_belongs_to_server_vad_only(line: RealtimeClient) -> None:
     turns = {"type": "semantic_vad", "idle_timeout_ms": 6000}
     line.send("session.update", session=changed("audio.input.turn_detection", turns))
     param = line.until("error")["error"]["param"]
     assert param == "session.audio.input.turn_detection.idle_timeout_ms"
 
 
-def test_the_voice_is_fixed_once_something_was_said(line: Line) -> None:
+def test_the_voice_is_fixed_once_something_was_said(line: RealtimeClient) -> None:
     line.configure()
     line.configure(changed("audio.output.voice", "cedar"))
     line.speak("Hello.")
@@ -359,7 +378,7 @@ def test_the_voice_is_fixed_once_something_was_said(line: Line) -> None:
     ],
 )
 def test_a_bad_event_gets_an_error_and_the_session_goes_on(
-    line: Line, frame: str, code: str
+    line: RealtimeClient, frame: str, code: str
 ) -> None:
     line.socket.send(frame)
     assert line.until("error")["error"]["code"] == code
@@ -370,7 +389,7 @@ def test_a_bad_event_gets_an_error_and_the_session_goes_on(
 # ---------------------------------------------------------------- Realtime: hearing
 
 
-def test_words_become_vad_events_and_a_transcript_in_order(line: Line) -> None:
+def test_words_become_vad_events_and_a_transcript_in_order(line: RealtimeClient) -> None:
     line.configure()
     line.hear_words("Tuesday at nine, please")
     done = line.until("conversation.item.input_audio_transcription.completed")
@@ -393,7 +412,7 @@ def test_words_become_vad_events_and_a_transcript_in_order(line: Line) -> None:
     assert not line.simulator.refusals
 
 
-def test_mulaw_sent_into_an_unconfigured_session_is_noise(line: Line) -> None:
+def test_mulaw_sent_into_an_unconfigured_session_is_noise(line: RealtimeClient) -> None:
     update: Json = {"type": "realtime", "audio": {"input": {}}}
     update["audio"]["input"]["transcription"] = {"model": "gpt-transcribe"}
     line.configure(update)
@@ -405,7 +424,9 @@ def test_mulaw_sent_into_an_unconfigured_session_is_noise(line: Line) -> None:
     assert "hear" not in done["transcript"]
 
 
-def test_a_client_that_leaves_automatic_responses_on_hears_the_model_improvise(line: Line) -> None:
+def test_a_client_that_leaves_automatic_responses_on_hears_the_model_improvise(
+    line: RealtimeClient,
+) -> None:
     line.configure(changed("audio.input.turn_detection", {"type": "server_vad"}))
     line.hear_words("Hi")
     done = line.until("response.done")["response"]
@@ -414,7 +435,9 @@ def test_a_client_that_leaves_automatic_responses_on_hears_the_model_improvise(l
     assert "conversation.item.added" in line.kinds()
 
 
-def test_speech_interrupts_a_default_response_but_never_one_out_of_band(line: Line) -> None:
+def test_speech_interrupts_a_default_response_but_never_one_out_of_band(
+    line: RealtimeClient,
+) -> None:
     line.simulator.realtime.speed = 1.0
     line.configure(changed("audio.input.turn_detection.interrupt_response", True))
     line.speak("This goes on whatever the caller says, since it is out-of-band")
@@ -429,7 +452,7 @@ def test_speech_interrupts_a_default_response_but_never_one_out_of_band(line: Li
 
 
 @pytest.mark.parametrize("eagerness", ["low", "high"])
-def test_semantic_turn_detection_finds_turns_too(line: Line, eagerness: str) -> None:
+def test_semantic_turn_detection_finds_turns_too(line: RealtimeClient, eagerness: str) -> None:
     turns = {"type": "semantic_vad", "eagerness": eagerness, "create_response": False}
     line.configure(changed("audio.input.turn_detection", turns))
     line.hear_words("Hello")
@@ -437,7 +460,7 @@ def test_semantic_turn_detection_finds_turns_too(line: Line, eagerness: str) -> 
     assert done["transcript"] == "Hello"
 
 
-def test_without_turn_detection_the_client_commits(line: Line) -> None:
+def test_without_turn_detection_the_client_commits(line: RealtimeClient) -> None:
     line.configure(changed("audio.input.turn_detection", None))
     line.hear_words("Hello")
     line.send("input_audio_buffer.commit")
@@ -450,17 +473,19 @@ def test_without_turn_detection_the_client_commits(line: Line) -> None:
     assert line.until("error")["error"]["code"] == "input_audio_buffer_commit_empty"
 
 
-def test_an_idle_timeout_makes_the_model_improvise(line: Line) -> None:
+def test_an_idle_timeout_makes_the_model_improvise(line: RealtimeClient) -> None:
     line.configure(changed("audio.input.turn_detection.idle_timeout_ms", 5000))
     line.hear(SILENCE * 251)
     line.until("input_audio_buffer.timeout_triggered", audio_start_ms=0, audio_end_ms=5000)
     assert line.until("response.done")["response"]["status"] == "completed"
 
 
-def test_transcripts_can_be_scripted_failed_and_delivered_out_of_order(line: Line) -> None:
+def test_transcripts_can_be_scripted_failed_and_delivered_out_of_order(
+    line: RealtimeClient,
+) -> None:
     line.configure()
     knobs = line.simulator.realtime
-    kind = "conversation.item.input_audio_transcription"
+    kind = TRANSCRIPTION
     knobs.next_transcripts = ["", "Thank you for watching"]
     for expected in ("", "Thank you for watching"):
         line.hear_words("cough")
@@ -475,10 +500,68 @@ def test_transcripts_can_be_scripted_failed_and_delivered_out_of_order(line: Lin
     assert line.until(f"{kind}.completed")["transcript"] == "first"
 
 
+@pytest.mark.parametrize(
+    ("transcription", "heard"),
+    [
+        ({"model": "gpt-transcribe", "languages": ["en", "de"]}, "Good morning"),
+        ({"model": "gpt-transcribe", "language": "en"}, "صباح الخير"),
+        ({"model": "gpt-transcribe"}, "صباح الخير"),
+        ({"model": "whisper-1", "language": "en"}, "Good morning"),
+        ({"model": "whisper-1"}, "صباح الخير"),
+    ],
+)
+def test_only_the_field_that_a_model_knows_pins_its_language(
+    line: RealtimeClient, transcription: Json, heard: str
+) -> None:
+    line.configure(changed("audio.input.transcription", transcription))
+    line.simulator.realtime.unpinned_transcript = "صباح الخير"
+    line.hear_words("Good morning")
+    completed = line.until(f"{TRANSCRIPTION}.completed")
+    assert completed["transcript"] == heard
+    pinned = [{"code": code} for code in transcription.get("languages", [])[:1]]
+    assert completed.get("languages", []) == pinned
+    assert not line.simulator.refusals
+
+
+def test_transcripts_are_lost_and_repeated_as_told(line: RealtimeClient) -> None:
+    line.configure()
+    line.simulator.realtime.lose_transcripts = 1
+    line.hear_words("never to be read")
+    lost = line.until("input_audio_buffer.committed")["item_id"]
+    line.simulator.realtime.repeat_transcripts = 1
+    line.hear_words("twice")
+    first, second = [line.until(f"{TRANSCRIPTION}.completed") for _ in range(2)]
+    assert first["item_id"] == second["item_id"] != lost
+    assert first["transcript"] == second["transcript"] == "twice"
+    assert first["event_id"] != second["event_id"]
+
+
+def test_a_transcript_may_come_late(line: RealtimeClient) -> None:
+    line.configure()
+    line.simulator.realtime.transcript_delay = 0.4
+    line.hear_words("slow")
+    line.until(f"{TRANSCRIPTION}.completed")
+    sent = {event["type"]: at for at, event in line.session.sent}
+    assert sent[f"{TRANSCRIPTION}.completed"] - sent["input_audio_buffer.committed"] >= 0.39
+
+
+def test_the_end_of_speech_may_never_be_noticed(line: RealtimeClient) -> None:
+    line.configure()
+    line.simulator.realtime.hear_ends = False
+    line.hear_words("music on hold")
+    line.send("input_audio_buffer.clear")
+    line.until("input_audio_buffer.cleared")
+    assert "input_audio_buffer.speech_started" in line.kinds()
+    assert "input_audio_buffer.speech_stopped" not in line.kinds()
+    line.simulator.realtime.hear_ends = True
+    line.hear_words("and on")
+    line.until("input_audio_buffer.speech_stopped")
+
+
 # ---------------------------------------------------------------- Realtime: speaking
 
 
-def test_an_out_of_band_response_reads_its_text_in_exactly_this_order(line: Line) -> None:
+def test_an_out_of_band_response_reads_its_text_in_exactly_this_order(line: RealtimeClient) -> None:
     line.configure()
     text = "Your appointment is booked for Tuesday at nine."
     line.speak(text)
@@ -506,7 +589,7 @@ def test_an_out_of_band_response_reads_its_text_in_exactly_this_order(line: Line
     assert not line.simulator.refusals
 
 
-def test_pcm_sessions_hear_and_speak_24_khz(line: Line) -> None:
+def test_pcm_sessions_hear_and_speak_24_khz(line: RealtimeClient) -> None:
     pcm: Json = {"type": "audio/pcm", "rate": 24000}
     session = changed("audio.input.format", pcm)
     session["audio"]["output"]["format"] = pcm
@@ -524,7 +607,7 @@ def test_pcm_sessions_hear_and_speak_24_khz(line: Line) -> None:
 
 
 def test_out_of_band_responses_run_in_parallel_but_the_default_conversation_takes_one(
-    line: Line,
+    line: RealtimeClient,
 ) -> None:
     line.configure()
     line.speak("One and only one")
@@ -539,7 +622,7 @@ def test_out_of_band_responses_run_in_parallel_but_the_default_conversation_take
     assert error["event_id"] == "second"
 
 
-def test_without_instructions_the_model_answers_instead_of_reading(line: Line) -> None:
+def test_without_instructions_the_model_answers_instead_of_reading(line: RealtimeClient) -> None:
     line.configure()
     line.speak("Read me", instructions="")
     line.until("response.output_audio_transcript.done", transcript="(improvised)")
@@ -564,7 +647,7 @@ def test_without_instructions_the_model_answers_instead_of_reading(line: Line) -
     ],
 )
 def test_a_response_with_a_wrong_field_gets_an_error_and_nothing_else(
-    line: Line, parameters: Json, param: str | None
+    line: RealtimeClient, parameters: Json, param: str | None
 ) -> None:
     line.configure()
     line.speak("Hello", **parameters)
@@ -577,7 +660,7 @@ def test_a_response_with_a_wrong_field_gets_an_error_and_nothing_else(
         assert not line.session.responses
 
 
-def test_cancelling_by_id_stops_the_speech(line: Line) -> None:
+def test_cancelling_by_id_stops_the_speech(line: RealtimeClient) -> None:
     line.simulator.realtime.speed = 1.0
     line.simulator.realtime.late_deltas = 2
     line.configure()
@@ -600,7 +683,7 @@ def test_cancelling_by_id_stops_the_speech(line: Line) -> None:
     assert len(line.simulator.refusals) == before, "cancelling what has just ended is no fault"
 
 
-def test_responses_fail_as_told(line: Line) -> None:
+def test_responses_fail_as_told(line: RealtimeClient) -> None:
     line.configure()
     knobs = line.simulator.realtime
     knobs.reject_responses = 1
@@ -623,14 +706,86 @@ def test_responses_fail_as_told(line: Line) -> None:
     assert not line.simulator.refusals
 
 
-def test_the_wording_can_drift(line: Line) -> None:
+@pytest.mark.parametrize(
+    ("failure", "details"),
+    [
+        (
+            QUOTA_USED_UP,
+            {
+                "type": "failed",
+                "error": {
+                    "type": "insufficient_quota",
+                    "code": "insufficient_quota",
+                    "message": QUOTA_USED_UP.message,
+                },
+            },
+        ),
+        (CONTENT_FILTERED, {"type": "incomplete", "reason": "content_filter"}),
+        (
+            ResponseFailure("incomplete", after_ms=200, reason="max_output_tokens"),
+            {"type": "incomplete", "reason": "max_output_tokens"},
+        ),
+    ],
+)
+def test_every_response_may_fail_in_an_open_session(
+    line: RealtimeClient, failure: ResponseFailure, details: Json
+) -> None:
+    line.configure()
+    line.simulator.realtime.fail_all = failure
+    for _ in range(3):
+        line.speak("This is what the caller should hear")
+        done = line.until("response.done")["response"]
+        assert done["status_details"] == details
+        assert bool(line.audio(done["id"])) == bool(failure.after_ms)
+    line.simulator.realtime.fail_all = None
+    line.speak("Now it works")
+    assert line.until("response.done")["response"]["status"] == "completed"
+
+
+def test_a_response_may_be_completed_without_a_sound(line: RealtimeClient) -> None:
+    line.configure()
+    line.simulator.realtime.next_failures = [SILENTLY_COMPLETED]
+    line.speak("Nobody hears this")
+    done = line.until("response.done")["response"]
+    assert (done["status"], done["output"], line.audio(done["id"])) == ("completed", [], b"")
+
+
+@pytest.mark.parametrize("failure", [HANGS, ResponseFailure("hangs", after_ms=300)])
+def test_a_response_may_hang_until_it_is_cancelled(
+    line: RealtimeClient, failure: ResponseFailure
+) -> None:
+    line.configure()
+    line.simulator.realtime.next_failures = [failure]
+    line.speak("This one stops in the middle")
+    hanging = line.until("response.created")["response"]["id"]
+    line.speak("Another one is spoken meanwhile")
+    other = line.until("response.done")["response"]
+    assert (other["status"], other["id"] == hanging) == ("completed", False)
+    line.send("response.cancel", response_id=hanging)
+    done = line.until("response.done")["response"]
+    assert (done["id"], done["status"]) == (hanging, "cancelled")
+    assert bool(line.audio(hanging)) == bool(failure.after_ms)
+
+
+def test_a_response_create_may_be_answered_by_nothing_at_all(line: RealtimeClient) -> None:
+    line.configure()
+    line.simulator.realtime.ignore_responses = 1
+    line.speak("Ignored")
+    line.speak("Spoken")
+    created = line.until("response.created")["response"]
+    assert created["metadata"] == {"utterance": "Spoken"}
+    line.until("response.done")
+    assert len([e for e in line.seen if e["type"] == "response.created"]) == 1
+
+
+def test_the_wording_can_drift(line: RealtimeClient) -> None:
     line.configure()
     line.simulator.realtime.drift = lambda text: text.replace("I'm", "I am")
     line.speak("I'm here.")
     line.until("response.output_audio_transcript.done", transcript="I am here.")
 
 
-def test_text_responses_and_items_of_the_default_conversation(line: Line) -> None:
+def test_text_responses_and_items_of_the_default_conversation(line: RealtimeClient) -> None:
     line.configure()
     item = {
         "type": "message",
@@ -660,7 +815,7 @@ def test_text_responses_and_items_of_the_default_conversation(line: Line) -> Non
 # ---------------------------------------------------------------- Realtime: faults
 
 
-def test_audio_need_not_be_remembered(line: Line) -> None:
+def test_audio_need_not_be_remembered(line: RealtimeClient) -> None:
     line.simulator.realtime.keep_audio_events = False
     line.configure()
     line.hear_words("Hello")
@@ -676,22 +831,26 @@ def test_handshakes_are_refused_as_told(simulator: OpenAISimulator) -> None:
     simulator.realtime.refuse_connections = [429, 503]
     for status in (429, 503):
         with pytest.raises(websocket.WebSocketBadStatusException) as refusal:
-            Line(simulator)
+            RealtimeClient(simulator)
         assert refusal.value.status_code == status
-    assert Line(simulator).next()["type"] == "session.created"
+    assert RealtimeClient(simulator).next()["type"] == "session.created"
     assert not simulator.refusals
 
 
 def test_a_session_expires(simulator: OpenAISimulator) -> None:
     simulator.realtime.session_seconds = 0.05
-    line = Line(simulator)
+    line = RealtimeClient(simulator)
     assert line.closed() == 1001
     assert line.seen[-1]["error"]["code"] == "session_expired"
     simulator.wait_for(lambda s: not s.sessions[0].open)
 
 
 def test_connections_are_closed_reset_and_stalled(simulator: OpenAISimulator) -> None:
-    closed, reset, stalled = Line(simulator), Line(simulator), Line(simulator)
+    closed, reset, stalled = (
+        RealtimeClient(simulator),
+        RealtimeClient(simulator),
+        RealtimeClient(simulator),
+    )
     simulator.wait_for(lambda s: len(s.sessions) == 3)
     first, second, third = simulator.sessions
     first.close(1011, "server_error")
@@ -716,13 +875,65 @@ def test_connections_are_closed_reset_and_stalled(simulator: OpenAISimulator) ->
 
 def test_a_session_can_accept_and_then_say_nothing(simulator: OpenAISimulator) -> None:
     simulator.realtime.accept_but_stall = True
-    line = Line(simulator)
+    line = RealtimeClient(simulator)
     line.socket.settimeout(0.2)
     with pytest.raises(websocket.WebSocketTimeoutException):
         line.next()
 
 
-def test_odd_frames_come_in_between(line: Line) -> None:
+def test_a_mute_session_answers_pings_and_nothing_else(simulator: OpenAISimulator) -> None:
+    simulator.realtime.mute = True
+    line = RealtimeClient(simulator)
+    line.send("session.update", session=SESSION)
+    line.socket.ping("alive?")
+    opcode, frame = line.socket.recv_data_frame(control_frame=True)
+    assert (opcode, frame.data) == (websocket.ABNF.OPCODE_PONG, b"alive?")
+    assert simulator.sessions[0].events("session.update")
+
+
+def test_an_update_may_stay_unconfirmed(line: RealtimeClient) -> None:
+    line.simulator.realtime.confirm_updates = False
+    line.send("session.update", session=SESSION)
+    line.send("input_audio_buffer.clear")
+    assert line.next()["type"] == "input_audio_buffer.cleared"
+    assert line.session.config["audio"]["output"]["voice"] == "marin"
+
+
+def test_the_model_may_have_been_shut_down(simulator: OpenAISimulator) -> None:
+    simulator.realtime.model_is_gone = True
+    line = RealtimeClient(simulator)
+    assert line.closed() == 4000
+    assert line.kinds() == ["error"]
+    assert line.seen[0]["error"]["code"] == "model_not_found"
+    assert not simulator.refusals
+
+
+def test_sessions_may_be_closed_with_a_reason_as_soon_as_they_are_open(
+    simulator: OpenAISimulator,
+) -> None:
+    simulator.realtime.close_connections = [SessionClose(1011, "internal error")]
+    simulator.realtime.close_all = TOO_MANY_SESSIONS
+    for expected in (SessionClose(1011, "internal error"), *[TOO_MANY_SESSIONS] * 2):
+        line = RealtimeClient(simulator)
+        assert line.closed() == expected.code
+        assert line.close_reason == expected.reason
+
+
+@pytest.mark.parametrize(("model", "accepted"), [("gpt-realtime-2", True), ("gpt-realtime", False)])
+def test_only_models_that_reason_take_an_effort(
+    simulator: OpenAISimulator, model: str, accepted: bool
+) -> None:
+    line = RealtimeClient(simulator, model=model)
+    line.next()
+    line.send("session.update", session={"type": "realtime", "reasoning": {"effort": "minimal"}})
+    answer = line.next()
+    if accepted:
+        assert answer["session"]["reasoning"] == {"effort": "minimal"}
+    else:
+        assert answer["error"]["param"] == "session.reasoning"
+
+
+def test_odd_frames_come_in_between(line: RealtimeClient) -> None:
     line.simulator.realtime.chatter = 1
     line.send("session.update", session=SESSION)
     odd: list[bytes] = []
@@ -748,7 +959,9 @@ EVENT = b'{"type": "input_audio_buffer.clear"}'
         (bytes([0x81, len(EVENT)]), "not masked"),
     ],
 )
-def test_frames_that_break_the_rules_are_refused(line: Line, head: bytes, fault: str) -> None:
+def test_frames_that_break_the_rules_are_refused(
+    line: RealtimeClient, head: bytes, fault: str
+) -> None:
     line.configure()
     assert line.socket.sock
     line.socket.sock.sendall(bytes([0x81, 0x80 + len(EVENT)]) + bytes(4) + EVENT)
@@ -1203,7 +1416,7 @@ def test_it_runs_as_a_process_of_its_own() -> None:
         assert process.wait(5) == 0
 
 
-def test_waiting_in_vain_says_what_happened_instead(line: Line) -> None:
+def test_waiting_in_vain_says_what_happened_instead(line: RealtimeClient) -> None:
     line.configure()
     with pytest.raises(AssertionError, match=r"session\.updated"):
         line.simulator.wait_for(lambda s: s.brain.turns, timeout=0.05)
@@ -1212,7 +1425,7 @@ def test_waiting_in_vain_says_what_happened_instead(line: Line) -> None:
 def test_nothing_is_left_when_it_stops() -> None:
     before = threading.active_count()
     with OpenAISimulator(ears=VOICE, mouth=VOICE) as simulator:
-        line = Line(simulator)
+        line = RealtimeClient(simulator)
         line.configure()
         line.speak("Interrupted by the end of the world")
         line.until("response.created")

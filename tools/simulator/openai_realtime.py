@@ -13,7 +13,6 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,8 +20,9 @@ from aiohttp import WSMsgType, web
 
 from tools.simulator import openai_rules as rules
 from tools.simulator.openai_hearing import RATES, SERVER_VAD, TO_PCM, TURN_DETECTION, Listener
+from tools.simulator.openai_knobs import SessionClose
 from tools.simulator.openai_rules import Blameless, Refusal
-from tools.simulator.openai_voice import RealtimeResponse, ResponseFailure
+from tools.simulator.openai_voice import RealtimeResponse
 from tools.simulator.openai_wire import (
     Json,
     StrictFrames,
@@ -56,63 +56,9 @@ ODDITIES: tuple[str | bytes, ...] = (
 )
 
 
-@dataclass
-class RealtimeBehaviour:
-    """How the Realtime side behaves; attributes may be changed at any time. Times in seconds."""
-
-    connect_delay: float = 0.0
-    refuse_connections: list[int] = field(default_factory=list)
-    """HTTP statuses with which the next handshakes are refused, one each."""
-    refuse_all: int | None = None
-    """HTTP status with which every handshake is refused, until set to None again."""
-    accept_but_stall: bool = False
-    """Complete handshakes, then neither send nor read anything."""
-    updated_delay: float = 0.0
-    reject_updates: int = 0
-    """How many of the next session.update events are answered by a server_error."""
-    transcript_delay: float = 0.05
-    next_transcripts: list[str] = field(default_factory=list)
-    """What the next utterances are transcribed as, whatever was heard; may be empty strings."""
-    fail_transcripts: int = 0
-    hold_transcripts: int = 0
-    """How many of the next transcripts are held back until a later one is out."""
-    drift: Callable[[str], str] | None = None
-    """What is spoken instead of the given text."""
-    created_delay: float = 0.0
-    first_audio_delay: float = 0.05
-    speed: float = 8.0
-    """How many times faster than it plays audio is generated."""
-    next_failures: list[ResponseFailure] = field(default_factory=list)
-    reject_responses: int = 0
-    """How many of the next response.create events are answered by an error and nothing else."""
-    late_deltas: int = 1
-    """Audio deltas still sent after a response.cancel was received."""
-    session_seconds: float | None = None
-    """Lifetime of sessions opened from now on: then session_expired and close 1001."""
-    chatter: int = 0
-    """After every so many events send an unknown or malformed one; 0 for never."""
-    keep_audio_events: bool = True
-    """Whether appends are kept in `received` and audio deltas in `sent`; switch off for soaks."""
-
-    def take(self, counter: str) -> bool:
-        """Count down the named knob; tell whether it applies this time."""
-        left = getattr(self, counter)
-        setattr(self, counter, max(0, left - 1))
-        return bool(left)
-
-
 class _Frame(NamedTuple):
     raw: str | bytes
     event: Json | None = None
-
-
-class _Close(NamedTuple):
-    code: int
-    reason: str
-
-    @property
-    def text(self) -> bytes:
-        return self.reason.encode()
 
 
 class RealtimeSession:
@@ -137,7 +83,7 @@ class RealtimeSession:
             max_msg_size=MAX_FRAME_BYTES, compress=False, timeout=2.0, autoping=False
         )
         self.transport: asyncio.Transport | None = None
-        self._outbox: asyncio.Queue[_Frame | _Close] = asyncio.Queue()
+        self._outbox: asyncio.Queue[_Frame | SessionClose] = asyncio.Queue()
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -151,7 +97,7 @@ class RealtimeSession:
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the WebSocket from OpenAI's side, after everything already queued was sent."""
-        self.simulator.on_loop(lambda: self._outbox.put_nowait(_Close(code, reason)))
+        self.simulator.on_loop(lambda: self._outbox.put_nowait(SessionClose(code, reason)))
 
     def abort(self) -> None:
         """Reset the TCP connection."""
@@ -201,7 +147,8 @@ class RealtimeSession:
             reader.cancel()
             if writer.done() and not writer.exception():
                 await asyncio.wait({reader})
-                await self._socket.close(code=writer.result().code, message=writer.result().text)
+                code, reason = writer.result()
+                await self._socket.close(code=code, message=reason.encode())
         finally:
             self.open = False
             self.close_code = self._socket.close_code
@@ -227,17 +174,25 @@ class RealtimeSession:
             self._refuse_beta()
         elif not model:
             self._refuse_connection(rules.missing("model"))
+        elif self.behaviour.model_is_gone:
+            self._refuse_connection(_no_such_model(model, Blameless))
         elif model not in rules.REALTIME_MODELS:
-            message = f"The model `{model}` does not exist or you do not have access to it."
-            self._refuse_connection(Refusal(message, code="model_not_found", param="model"))
+            self._refuse_connection(_no_such_model(model, Refusal))
         else:
-            self.emit("session.created", session=self.config)
-            if self.behaviour.session_seconds is not None:
-                self.spawn(self._expire(self.behaviour.session_seconds))
+            self._welcome()
+
+    def _welcome(self) -> None:
+        knobs = self.behaviour
+        self.emit("session.created", session=self.config)
+        if knobs.session_seconds is not None:
+            self.spawn(self._expire(knobs.session_seconds))
+        close = knobs.close_connections.pop(0) if knobs.close_connections else knobs.close_all
+        if close:
+            self._outbox.put_nowait(close)
 
     def _refuse_connection(self, fault: Refusal) -> None:
         self._error(fault, None)
-        self._outbox.put_nowait(_Close(4000, f"invalid_request_error.{fault.code}"))
+        self._outbox.put_nowait(SessionClose(4000, f"invalid_request_error.{fault.code}"))
 
     def _refuse_beta(self) -> None:
         message = (
@@ -249,14 +204,14 @@ class RealtimeSession:
         await asyncio.sleep(seconds)
         message = "Your session hit the maximum duration of 60 minutes."
         self.emit("error", error=_error(Refusal(message, code="session_expired"), None))
-        self._outbox.put_nowait(_Close(1001, "session_expired"))
+        self._outbox.put_nowait(SessionClose(1001, "session_expired"))
 
-    async def _write(self) -> _Close:
+    async def _write(self) -> SessionClose:
         """Send what is queued, in order, until the connection is to be closed."""
         while True:
             frame = await self._outbox.get()
             await self._flowing.wait()
-            if isinstance(frame, _Close):
+            if isinstance(frame, SessionClose):
                 return frame
             if frame.event is not None:  # first: whoever has received it finds it recorded
                 self.sent.append((time.monotonic(), frame.event))
@@ -289,6 +244,8 @@ class RealtimeSession:
 
     def emit(self, kind: str, **fields: Any) -> None:
         """Send one server event."""
+        if self.behaviour.mute:
+            return
         event = {"type": kind, "event_id": new_id("event"), **fields}
         raw = json.dumps(event)
         is_audio = kind == "response.output_audio.delta"
@@ -347,7 +304,8 @@ class RealtimeSession:
         if rate != self.listener.rate:
             self.listener = Listener(rate, self.listener.now_ms)
         self.config = merged
-        self.spawn(self._confirm_update())
+        if self.behaviour.confirm_updates:
+            self.spawn(self._confirm_update())
 
     async def _confirm_update(self) -> None:
         config = self.config
@@ -387,7 +345,10 @@ class RealtimeSession:
         self.appends += 1
         turns = self._turns
         for found, ms in self.listener.feed(TO_PCM[codec](data), turns):
-            (self._speech_started if found == "started" else self._speech_stopped)(ms)
+            if found == "started":
+                self._speech_started(ms)
+            elif self.behaviour.hear_ends:
+                self._speech_stopped(ms)
         if turns and turns.get("idle_timeout_ms"):
             self._watch_idleness(turns["idle_timeout_ms"])
 
@@ -454,12 +415,18 @@ class RealtimeSession:
     async def _transcribe(self, item_id: str, pcm16: bytes, rate: int, config: Json) -> None:
         knobs = self.behaviour
         scripted = knobs.next_transcripts.pop(0) if knobs.next_transcripts else None
-        fails, held = knobs.take("fail_transcripts"), knobs.take("hold_transcripts")
+        fails, lost = knobs.take("fail_transcripts"), knobs.take("lose_transcripts")
+        held, repeated = knobs.take("hold_transcripts"), knobs.take("repeat_transcripts")
+        pinned = rules.pinned_languages(config)
         another_is_out = self._transcribed  # taken now: the other may be out before this is heard
         loop = asyncio.get_running_loop()
         heard = await loop.run_in_executor(None, self.simulator.ears.hear, pcm16, rate)
+        if not pinned and knobs.unpinned_transcript is not None:
+            heard = knobs.unpinned_transcript
         words = heard if scripted is None else scripted
         await asyncio.sleep(knobs.transcript_delay)
+        if lost:
+            return
         if held:
             await another_is_out.wait()
         kind = "conversation.item.input_audio_transcription"
@@ -479,7 +446,7 @@ class RealtimeSession:
         self.transcripts.append(words)
         extra = {}
         if config["model"] == "gpt-transcribe":
-            extra["languages"] = [{"code": config["language"]}] if config.get("language") else []
+            extra["languages"] = [{"code": code} for code in pinned[:1] if words]
         seconds = len(pcm16) / 2 / rate
         usage = {
             "type": "tokens",
@@ -488,7 +455,8 @@ class RealtimeSession:
             "total_tokens": int(seconds * 10) + len(words) // 4,
             "input_token_details": {"audio_tokens": int(seconds * 10), "text_tokens": 0},
         }
-        self.emit(f"{kind}.completed", **where, transcript=words, usage=usage, **extra)
+        for _ in range(2 if repeated else 1):
+            self.emit(f"{kind}.completed", **where, transcript=words, usage=usage, **extra)
         if not held:
             self._transcribed.set()
             self._transcribed = asyncio.Event()
@@ -552,6 +520,8 @@ class RealtimeSession:
         self._check_references(parameters.get("input") or [])
         if self.behaviour.take("reject_responses"):
             raise _server_error()
+        if self.behaviour.take("ignore_responses"):
+            return
         in_default = parameters.get("conversation", "auto") == "auto"
         active = self._active_response()
         if in_default and active:
@@ -638,6 +608,11 @@ def _error(fault: Refusal, event_id: str | None) -> Json:
 def _server_error() -> Refusal:
     message = "The server had an error while processing your request. Sorry about that!"
     return Blameless(message, code="server_error", kind="server_error")
+
+
+def _no_such_model(model: str, kind: type[Refusal]) -> Refusal:
+    message = f"The model `{model}` does not exist or you do not have access to it."
+    return kind(message, code="model_not_found", param="model")
 
 
 def _unknown_item(item_id: object, param: str, verb: str) -> Refusal:

@@ -32,6 +32,7 @@ REALTIME_MODELS = {
     "gpt-realtime-mini-2025-10-06",
     "gpt-realtime-mini-2025-12-15",
 }
+REASONING_MODELS = {"gpt-realtime-2.1", "gpt-realtime-2.1-mini", "gpt-realtime-2"}
 TRANSCRIPTION_MODELS = {
     "gpt-transcribe",
     "gpt-live-transcribe",
@@ -43,8 +44,19 @@ TRANSCRIPTION_MODELS = {
     "gpt-4o-mini-transcribe-2025-12-15",
 }
 WITHOUT_TURN_DETECTION = {"gpt-live-transcribe", "gpt-realtime-whisper"}
-WITH_KEYWORDS = {"gpt-transcribe", "gpt-live-transcribe"}
-TEXT_MODELS = ("gpt-6-luna", "gpt-6-sol", "gpt-6-astra", "gpt-5", "gpt-4.1", "gpt-4o", "o3")
+WITH_LANGUAGES = {"gpt-transcribe", "gpt-live-transcribe"}
+"""Models that take `languages` and `keywords`, and ignore the singular `language` silently."""
+ISO_639_1 = """
+    aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy
+    da de dv dz ee el en eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu
+    hy hz ia id ie ig ii ik io is it iu ja jv ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb
+    lg li ln lo lt lu lv mg mh mi mk ml mn mr ms mt my na nb nd ne ng nl nn no nr nv ny oc oj om
+    or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg si sk sl sm sn so sq sr ss st su sv sw
+    ta te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu
+"""
+LANGUAGES = frozenset(ISO_639_1.split())
+CURRENT_TEXT_MODELS = ("gpt-6-luna", "gpt-6.1-sol", "gpt-6.1-terra", "gpt-6.2-sol", "gpt-6.2-astra")
+TEXT_MODELS = (*CURRENT_TEXT_MODELS, "gpt-5", "gpt-4.1", "gpt-4o", "o3")
 
 # Fields that exist only in the shape of the beta that was switched off on 2026-05-12.
 BETA_FIELDS = {
@@ -356,6 +368,7 @@ def check_session(session: Mapping[str, Any], *, path: str = "session") -> None:
     """Refuse a whole (already merged) Realtime session that breaks a documented rule."""
     _check_modalities(session, path)
     _check_max_tokens(session, path)
+    _check_reasoning(session, path)
     audio = session["audio"]
     _check_input(audio["input"], f"{path}.audio.input")
     check_output(audio["output"], f"{path}.audio.output")
@@ -404,20 +417,46 @@ def _check_input(audio: Mapping[str, Any], path: str) -> None:
     if model is not None and model not in TRANSCRIPTION_MODELS:
         raise invalid(f"{path}.transcription.model", f"{model!r} is no transcription model.")
     only_some_models = {
-        "keywords": WITH_KEYWORDS,
-        "languages": WITH_KEYWORDS,
+        "keywords": WITH_LANGUAGES,
+        "languages": WITH_LANGUAGES,
         "delay": {"gpt-realtime-whisper"},
         "prompt": TRANSCRIPTION_MODELS - {"gpt-realtime-whisper"},
     }
     for option, models in only_some_models.items():
         if option in transcription and model not in models:
             raise invalid(f"{path}.transcription.{option}", f"not supported by {model}.")
+    _check_languages(transcription, f"{path}.transcription")
     if turns and model in WITHOUT_TURN_DETECTION:
         raise invalid(f"{path}.turn_detection", f"{model} does not support turn detection.")
     _check_range(turns, "threshold", 0.0, 1.0, f"{path}.turn_detection")
     _check_range(turns, "prefix_padding_ms", 0, 60_000, f"{path}.turn_detection")
     _check_range(turns, "silence_duration_ms", 0, 60_000, f"{path}.turn_detection")
     _check_range(turns, "idle_timeout_ms", 5_000, 30_000, f"{path}.turn_detection")
+
+
+def _check_languages(transcription: Mapping[str, Any], path: str) -> None:
+    languages = transcription.get("languages")
+    if languages is not None and not languages:
+        raise invalid(f"{path}.languages", "at least one language is needed.")
+    for index, code in enumerate(languages or []):
+        if code not in LANGUAGES:
+            raise invalid(f"{path}.languages[{index}]", f"{code!r} is no ISO 639-1 code.")
+    code = transcription.get("language")
+    ignored = transcription.get("model") in WITH_LANGUAGES
+    if code is not None and code not in LANGUAGES and not ignored:
+        raise invalid(f"{path}.language", f"{code!r} is no ISO 639-1 code.")
+
+
+def pinned_languages(transcription: Mapping[str, Any]) -> list[str]:
+    """Return the languages that a transcription model is held to; none if it may guess."""
+    if transcription["model"] in WITH_LANGUAGES:
+        return list(transcription.get("languages") or [])
+    return [transcription["language"]] if transcription.get("language") else []
+
+
+def _check_reasoning(session: Mapping[str, Any], path: str) -> None:
+    if session.get("reasoning") and session["model"] not in REASONING_MODELS:
+        raise invalid(f"{path}.reasoning", f"{session['model']} does not reason.")
 
 
 def _check_format(spec: Mapping[str, Any] | None, path: str) -> None:

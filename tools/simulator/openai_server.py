@@ -29,9 +29,9 @@ from tools.simulator import openai_rules as rules
 from tools.simulator.openai_assistants import Assistants, Thread
 from tools.simulator.openai_brain import HTTP_FAILURES, Brain, Reply
 from tools.simulator.openai_http import Call, Conversation, Conversations, Request, Responses
-from tools.simulator.openai_realtime import RealtimeBehaviour, RealtimeSession
+from tools.simulator.openai_knobs import RealtimeBehaviour, ResponseFailure
+from tools.simulator.openai_realtime import RealtimeSession
 from tools.simulator.openai_rules import Blameless, Refusal
-from tools.simulator.openai_voice import ResponseFailure
 from tools.simulator.openai_wire import new_id, reset_connection
 from tools.simulator.speech import Ears, Mouth
 
@@ -48,7 +48,7 @@ T = TypeVar("T")
 Handler = Callable[[Call], Awaitable[dict[str, Any] | web.StreamResponse]]
 
 KEEP_ALIVE_SECONDS = 600.0
-SERVED_MODELS = ("gpt-6-luna", "gpt-6-sol", "gpt-6-astra", *sorted(rules.REALTIME_MODELS))
+SERVED_MODELS = (*rules.CURRENT_TEXT_MODELS, *sorted(rules.REALTIME_MODELS))
 
 
 _ENTRY: ContextVar[Request] = ContextVar("entry")
@@ -74,6 +74,8 @@ class OpenAISimulator:
         """Ids of the assistants that exist."""
         self.assistants_gone = False
         """Answer 404 to everything under /threads, as OpenAI itself does since 2026-08-26."""
+        self.shutdown_dates: dict[str, str] = {}
+        """Models whose end is announced, and when: `YYYY-MM-DD`."""
         self.redirect_to = ""
         """Answer every request with a redirect to this origin, `http://host:port`."""
         self.sessions: list[RealtimeSession] = []
@@ -295,7 +297,13 @@ class OpenAISimulator:
 
     async def _list_models(self, call: Call) -> dict[str, Any]:
         models = [
-            {"id": model, "object": "model", "created": 1_750_000_000, "owned_by": "openai"}
+            {
+                "id": model,
+                "object": "model",
+                "created": 1_750_000_000,
+                "owned_by": "openai",
+                "shutdown_date": self.shutdown_dates.get(model),
+            }
             for model in SERVED_MODELS
         ]
         return {"object": "list", "data": models}

@@ -8,7 +8,6 @@ import contextlib
 import itertools
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tools.simulator.openai_hearing import FROM_PCM, RATES
@@ -18,17 +17,6 @@ if TYPE_CHECKING:
     from tools.simulator.openai_realtime import RealtimeSession
 
 DELTA_MS = (200, 400, 100, 300)
-
-
-@dataclass
-class ResponseFailure:
-    """How one response ends badly: `failed` or `incomplete`, after so many ms of its audio."""
-
-    status: str = "failed"
-    after_ms: int = 0
-    code: str = "server_error"
-    message: str = "The server had an error while processing your request."
-    reason: str = "content_filter"
 
 
 class RealtimeResponse:
@@ -53,9 +41,7 @@ class RealtimeResponse:
         self.started = time.monotonic()
         self._reason: str | None = None
         self._cancelled = asyncio.Event()
-        self._failure = (
-            session.behaviour.next_failures.pop(0) if session.behaviour.next_failures else None
-        )
+        self._failure = session.behaviour.next_failure()
 
     @property
     def over(self) -> bool:
@@ -72,7 +58,8 @@ class RealtimeResponse:
         await asyncio.sleep(knobs.created_delay)
         emit("response.created", response=self.resource())
         if self._failure and not self._failure.after_ms:
-            return self._finish(self._failure.status, [])
+            await self._hang()
+            return self._finish(self._final_status(), [])
         item = realtime_message(self.item_id, "assistant", "in_progress", [])
         in_item = {"response_id": self.id, "output_index": 0}
         emit("response.output_item.added", **in_item, item=item)
@@ -82,6 +69,7 @@ class RealtimeResponse:
         part = "audio" if self.modality == "audio" else "text"
         emit("response.content_part.added", **in_part, part=self._part(part))
         await (self._speak(in_part) if part == "audio" else self._write(in_part))
+        await self._hang()
         emit("response.content_part.done", **in_part, part=self._part(part))
         status = self._final_status()
         item["status"] = "completed" if status == "completed" else "incomplete"
@@ -90,6 +78,11 @@ class RealtimeResponse:
         if self.in_default:
             emit("conversation.item.done", item=item)
         self._finish(status, [item])
+
+    async def _hang(self) -> None:
+        """Do nothing until the client cancels, if that is how the response is to end."""
+        if self._failure and self._failure.status == "hangs":
+            await self._cancelled.wait()
 
     def _final_status(self) -> str:
         if self._cancelled.is_set():
@@ -186,7 +179,7 @@ class RealtimeResponse:
         if failure and self.status == "incomplete":
             return {"type": "incomplete", "reason": failure.reason}
         if failure and self.status == "failed":
-            error = {"type": "server_error", "code": failure.code, "message": failure.message}
+            error = {"type": failure.kind, "code": failure.code, "message": failure.message}
             return {"type": "failed", "error": error}
         return None
 
