@@ -1,136 +1,118 @@
-"""Pure functions and the settings: speakable sentences, G.711 audio, the environment, the log."""
+"""Text and sound, as pure functions: sentences fit to be spoken, and 8 kHz mulaw to and from PCM16.
 
-import audioop  # in the standard library until 3.12, from audioop-lts since
-import itertools
-import json
-import logging
-import os
-import re
-from collections.abc import Iterable, Iterator
-from functools import cache, reduce
-from math import sin
-from pathlib import Path
-from typing import Any
+What concerns text stands in `text.py` and is imported here, so that others need to know one door.
+"""
 
-from dotenv import dotenv_values
+import math
+import warnings
+from array import array
+from collections.abc import Iterable
 
-HERE = Path(__file__).parent
-log = logging.getLogger("voice_agent")
+from text import heard_part, same_words, sentences, speech_ms
 
-# --- text -------------------------------------------------------------------------------------
+with warnings.catch_warnings():
+    # Deprecated in Python 3.11 and 3.12, and a package of its own, audioop-lts, from 3.13 on
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import audioop
 
-# A full stop ends no sentence in "Dr.", "a.m.", "J." and the like, nor in the "1." before an item.
-NO_END = r"(?<!\b[A-Z]\.)(?<!(?:\n\d|\b(?:Dr|Mr|Ms|St|No|vs))\.)(?<!\b(?:Mrs|[ap]\.m|e\.g|i\.e)\.)"
-END = rf"(?=\n)|(?<=[。！？])|(?<=[.!?…])(?<!\n\d\d\.){NO_END}[\"'”’)\]*_]*(?:\[\d+\])*[^\S\n]+"
-CONTROL = re.compile(r"\[\s*(hangup|transfer)\b[^\]]*\]", re.IGNORECASE)
-# Links, whose text remains, and citation marks
-LINK = r"!?\[([^\[\]]*)\]\([^)]*\)|【[^】]*】|\ue200[^\ue201]*\ue201"
-# Addresses and what is left around them; footnotes only here, once the text is cut: what a citation
-# leaves behind may look like one
-URL = r"<?(?:https?://|www\.)[^\s>]*[^\s>.,;:!?)]>?|\(\)|\[\d+\]"
-MARKUP = rf"{URL}|^\s*(?:#+|[-+*•>])\s+|[*`|]+|~~|(?<!\w)_+|_+(?!\w)|^\s*[-=]{{3,}}"
+__all__ = ["Downsampler", "Upsampler", "heard_part", "same_words", "sentences", "speech_ms"]
+
+MULAW_RATE = 8000  # Hz
+RATES = (8000, 16_000, 24_000)  # Hz, of PCM16
+REACH = 12  # samples at 8 kHz on either side that the low-pass looks at: 1.5 ms of delay
 
 
-def sentences(chunks: Iterable[str]) -> Iterator[str]:
-    """Cut a reply into sentences fit to be spoken, each as soon as it is complete.
+class Upsampler:
+    """Convert a stream of 8 kHz mulaw to PCM16.
 
-    Yields plain text without markdown, links or citation marks; a control marker comes as an item
-    of its own, exactly `[hangup]` or `[transfer]`, whatever else stood between its brackets.
+    Call it with mulaw bytes in chunks of any size; it returns little-endian PCM16 at `rate`
+    (8000, 16000 or 24000 Hz). Raises ValueError for any other rate.
     """
-    text = "\n"
-    for chunk in itertools.chain(chunks, "\n"):
-        *pieces, text = re.split(END, re.sub(LINK, r"\1", text + chunk))
-        for piece in pieces:
-            plain = " ".join(re.sub(MARKUP, "", CONTROL.sub("", piece)).split())
-            if re.search(r"\w", plain):
-                yield re.sub(r"\s+(?=[.,;:!?])", "", plain)
-            yield from (f"[{marker.lower()}]" for marker in CONTROL.findall(piece))
+
+    def __init__(self, rate: int) -> None:
+        """Begin a stream with silence before it."""
+        self._factor = _factor(rate)
+        self._taps = _low_pass(self._factor)
+        self._history = bytes(2 * (len(self._taps) // self._factor))
+
+    def __call__(self, mulaw: bytes) -> bytes:
+        """Return the next stretch of PCM16: 2 bytes a sample, `rate` / 8000 samples a byte."""
+        if self._factor == 1:
+            return audioop.ulaw2lin(mulaw, 2)
+        pcm = self._history + audioop.ulaw2lin(mulaw, 2)
+        self._history = pcm[2 * len(mulaw) :]
+        samples = _wide(pcm)
+        raised = array("h", bytes(2 * len(mulaw) * self._factor))
+        for phase in range(self._factor):
+            raised[phase :: self._factor] = self._phase(samples, phase, len(mulaw))
+        return raised.tobytes()
+
+    def _phase(self, samples: "array[int]", phase: int, count: int) -> "array[int]":
+        """Return every `factor`-th sample of the result, `count` of them."""
+        taps = self._taps[phase :: self._factor]
+        newest = len(samples) - count
+        delayed = (samples[newest - n : newest - n + count] for n in range(len(taps)))
+        # Only one sample in `factor` is there to fill the filter
+        return _weighted_sum(delayed, [tap * self._factor for tap in taps], count)
 
 
-def heard_part(text: str, fraction: float) -> str:
-    """Return the words of `text` heard when `fraction` (0 to 1) of its sound has been played."""
-    ends = [0, *(word.end() for word in re.finditer(r"\S+", text))]
-    return text[: min(ends, key=lambda end: abs(end - fraction * len(text)))]
+class Downsampler:
+    """Convert a stream of PCM16 to 8 kHz mulaw.
 
-
-def same_words(asked: str, said: str) -> bool:
-    """Tell whether two texts have the same words, whatever their case and punctuation."""
-    return re.findall(r"\w+", asked.lower()) == re.findall(r"\w+", said.lower())
-
-
-# --- audio ------------------------------------------------------------------------------------
-
-# A message of Twilio's with a frame of sound, as it is written most often
-MEDIA = re.compile(rb'{"event": ?"media".*"payload": ?("[A-Za-z0-9+/=]*")').match
-
-# A Lanczos-windowed sinc at 24 kHz that passes speech up to 3.4 kHz; nothing folds back below 4.
-LOW_PASS = [sin(n / 1.06) * sin(n / 7.64) * 2.43 / n**2 if n else 0.3 for n in range(-23, 24)]
-
-
-def mulaw_to_pcm16(mulaw: bytes, rate: int = 8000) -> bytes:
-    """Convert 8 kHz mulaw to little-endian PCM16 at `rate` (8000 or 24000 Hz)."""
-    return audioop.ratecv(audioop.ulaw2lin(mulaw, 2), 2, 1, 8000, rate, None)[0]
-
-
-def pcm16_to_mulaw(pcm: bytes, rate: int = 8000) -> bytes:
-    """Convert little-endian PCM16 at `rate` (8000 or 24000 Hz) to 8 kHz mulaw.
-
-    24 kHz is low-passed first, which audioop's rate conversion doesn't.
+    Call it with little-endian PCM16 at `rate` (8000, 16000 or 24000 Hz) in chunks of any size,
+    odd ones, too; it returns mulaw, a byte a sample. What 8 kHz can't carry is filtered out.
+    Raises ValueError for any other rate.
     """
-    if rate > 8000:
-        wide = bytes(4 * len(LOW_PASS) - 4) + audioop.lin2lin(pcm, 2, 4)
-        taps = (audioop.mul(wide[4 * i :][: 2 * len(pcm)], 4, by) for i, by in enumerate(LOW_PASS))
-        pcm = audioop.lin2lin(reduce(lambda a, b: audioop.add(a, b, 4), taps), 4, 2)
-    return audioop.lin2ulaw(audioop.ratecv(pcm, 2, 1, rate, 8000, None)[0], 2)
+
+    def __init__(self, rate: int) -> None:
+        """Begin a stream with silence before it."""
+        self._factor = _factor(rate)
+        self._taps = _low_pass(self._factor)
+        self._held = bytes(2 * (len(self._taps) - self._factor))
+
+    def __call__(self, pcm: bytes) -> bytes:
+        """Return the mulaw that is complete; what is left over waits for the next chunk."""
+        held = self._held + pcm
+        count = (len(held) // 2 - len(self._taps)) // self._factor + 1
+        used = 2 * count * self._factor
+        self._held = held[used:]
+        samples = _wide(held[: len(held) // 2 * 2])
+        shifted = (
+            samples[n : n + count * self._factor : self._factor] for n in range(len(self._taps))
+        )
+        return audioop.lin2ulaw(_weighted_sum(shifted, self._taps, count), 2)
 
 
-# --- settings ---------------------------------------------------------------------------------
-
-RULES = json.loads((HERE / "settings_rules.json").read_text("utf-8"))
-
-
-def _checked(name: str, value: str, default: str) -> Any:
-    content = json.loads((HERE / value).read_text("utf-8")) if value.endswith(".json") else value
-    text = json.dumps(content, sort_keys=True).strip('"')
-    for rule in RULES:
-        if re.search(rule["variable"], name) and not re.search(rule["shape"], text):
-            raise ValueError(rule["advice"])
-    # 0 means never
-    return (json.loads(value) or 1e6) if default.replace(".", "").isdigit() else content
+def _factor(rate: int) -> int:
+    if rate not in RATES:
+        raise ValueError(f"PCM16 at {rate} Hz: expected one of {RATES}")
+    return rate // MULAW_RATE
 
 
-class SettingsError(SystemExit, ValueError):
-    """What is wrong with the settings. Uncaught, it ends the program in plain words."""
+def _low_pass(factor: int) -> list[float]:
+    """Return a Hamming-windowed sinc at `factor` times 8 kHz: 3.4 kHz pass, 4.6 kHz don't."""
+    if factor == 1:
+        return [1.0]
+    reach = REACH * factor
+    return [_sinc(n / factor) / factor * _hamming(n / reach) for n in range(-reach, reach + 1)]
 
 
-@cache
-def settings() -> Any:
-    """Read the settings from the environment and `.env`: an attribute each, in lower case.
-
-    A number is a number, and a .json file what it holds; `given` has them as they were written.
-
-    `.env.example` names them all and has their defaults. Raises SettingsError with every problem at
-    once, each naming its variable and the fix.
-    """
-    given = {**dotenv_values(HERE / ".env"), **os.environ}
-    values, problems = {}, ["Mend these settings, in the environment or in .env:"]
-    for name, default in dotenv_values(HERE / ".env.example").items():
-        value = (given.get(name) or default or "").strip().rstrip("/")
-        try:
-            values[name.lower()] = _checked(name, value, default or "")
-        except (OSError, ValueError) as error:
-            problems.append(f"  {name} ({value}): {error}")
-    if len(problems) > 1:
-        raise SettingsError("\n".join(problems))
-    return type("Settings", (), {"given": given, **values})
+def _sinc(x: float) -> float:
+    return math.sin(math.pi * x) / (math.pi * x) if x else 1.0
 
 
-def mask_numbers(record: logging.LogRecord) -> bool:
-    """Leave no more than the last two digits of any phone number in a line of the log."""
-    # But no date
-    number = r"(?<![\w.])(?!\d{4}-\d\d-\d\d\b)\+?(\d[ ().-]{0,2}){5,13}(\d[ ().-]{0,2}\d)(?!\w)"
-    record.msg, record.args = re.sub(number, r"***\2", record.getMessage()), ()
-    return True
+def _hamming(x: float) -> float:
+    return 0.54 + 0.46 * math.cos(math.pi * x)
 
 
-log.addFilter(mask_numbers)
+def _wide(pcm: bytes) -> "array[int]":
+    """Return PCM16 as 32-bit samples at half level: sums on the way may be louder than the end."""
+    return array("i", audioop.mul(audioop.lin2lin(pcm, 2, 4), 4, 0.5))
+
+
+def _weighted_sum(parts: "Iterable[array[int]]", weights: list[float], count: int) -> "array[int]":
+    """Return the sum of `count` samples each as PCM16, at full level again."""
+    total = bytes(4 * count)
+    for part, weight in zip(parts, weights, strict=True):
+        total = audioop.add(total, audioop.mul(part, 4, weight), 4)
+    return array("h", audioop.lin2lin(audioop.mul(total, 4, 2), 4, 2))
