@@ -1,29 +1,56 @@
 """The phone line for an OpenAI agent: Twilio's webhook, its media stream, and a health check."""
 
 import functools
-import logging
 import signal
 import sys
 from threading import Thread
 
-import requests
-from flask import Flask, abort, render_template, request
+from flask import Flask, Response, abort, render_template, request
 from flask_sock import Sock
+from simple_websocket import Server
 from twilio.request_validator import RequestValidator
+from websockets.protocol import Side
 from werkzeug.serving import make_server
 from wsproto.utilities import ProtocolError
 
-from utils import log, settings
-from voice_handler import DRAINING, VoiceHandler
+from logs import log, open_log
+from settings import settings
+from twilio_calls import TwilioCalls, voice_path
+from voice_handler import CALLS, DRAINING, carry, watch
+from wire import MAX_STREAM_MESSAGE, Connection
 from workflow_client import FAILURES, WorkflowClient
 
+MAX_RETURNS = 3  # how often a call may come back after its stream has broken
+RULE = "=" * 70
+
+
+class NoReader(Thread):
+    """Takes the place of simple-websocket's reader: the request's own thread reads."""
+
+    def __init__(self, **_: object) -> None:
+        """Have nothing to run."""
+        super().__init__()
+
+
 app = Flask(__name__)
-# A thread that does nothing takes the place of simple-websocket's reader: `read_stream` reads.
-socket_options = {"max_message_size": 65536, "thread_class": lambda **_: Thread()}
-app.config.update(MAX_CONTENT_LENGTH=65536, SOCK_SERVER_OPTIONS=socket_options, SETTINGS=settings)
-app.register_error_handler(ProtocolError, lambda _: ("", 400))  # a handshake that breaks the rules
-sock, template = Sock(app), app.jinja_env.get_template
-workflow = functools.cache(lambda: WorkflowClient(settings()))
+app.config["MAX_CONTENT_LENGTH"] = MAX_STREAM_MESSAGE
+app.config["SOCK_SERVER_OPTIONS"] = {"thread_class": NoReader}
+sock = Sock(app)
+
+
+@functools.cache
+def workflow() -> WorkflowClient:
+    """Return the workflow, which all calls share."""
+    return WorkflowClient(settings())
+
+
+@functools.cache
+def twilio_calls() -> TwilioCalls:
+    """Return Twilio's REST API."""
+    return TwilioCalls(settings(), app.jinja_env)
+
+
+# --- who may come in ------------------------------------------------------------------------------
 
 
 @app.before_request
@@ -32,68 +59,144 @@ def refuse_strangers() -> None:
 
     A stream that is too much gets 503: Twilio goes on with the TwiML, and comes back.
     """
-    if request.path != "/health":
-        url = settings().webhook_url + request.environ.get("RAW_URI", request.full_path)
-        url = url.replace("http", "ws", 1) if request.path == "/media-stream" else url
-        signed = request.headers.get("X-Twilio-Signature", "")
-        if not RequestValidator(settings().twilio_auth_token).validate(url, request.form, signed):
-            log.warning("refused %s: Twilio has not signed it for %s", request.path, url)
-            abort(403)
-    if request.path == "/media-stream" and full():
-        abort(503)
-    request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)  # offers to compress
+    if request.path == "/health":
+        return
+    streams = request.path == "/media-stream"
+    path = request.environ.get("RAW_URI", request.full_path)
+    url = settings().stream_url if streams else settings().webhook_url + path
+    if not signed_by_twilio(url):
+        log.warning("refused %s: Twilio has not signed it for %s", request.path, url)
+        abort(403)
+    if streams:
+        if is_full():
+            abort(503)
+        request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)  # offers to compress
 
 
-def full() -> bool:
+def signed_by_twilio(url: str) -> bool:
+    """Tell whether the request bears Twilio's signature for this URL."""
+    validator = RequestValidator(settings().twilio_auth_token)
+    signature = request.headers.get("X-Twilio-Signature", "")
+    return bool(validator.validate(url, request.form, signature))
+
+
+def is_full() -> bool:
     """Tell whether to take no more calls."""
-    return DRAINING.is_set() or len(workflow().calls) >= settings().max_calls
+    on_the_line = sum(call.stream.open for call in CALLS.copy())
+    return DRAINING.is_set() or on_the_line >= settings().max_calls
+
+
+@app.errorhandler(ProtocolError)
+def refuse_handshake(_: ProtocolError) -> tuple[str, int]:
+    """Answer a handshake that breaks the rules of WebSocket."""
+    return "", 400
+
+
+# --- the three routes -----------------------------------------------------------------------------
 
 
 @app.get("/health")
 def health() -> tuple[dict[str, str], int]:
     """Tell an uptime monitor, or a load balancer, whether to send callers here."""
-    return ({"status": "draining"}, 503) if DRAINING.is_set() else ({"status": "healthy"}, 200)
+    if DRAINING.is_set():
+        return {"status": "draining"}, 503
+    return {"status": "healthy"}, 200
 
 
 @app.post("/voice")
-def voice() -> tuple[str, dict[str, str]]:
-    """Connect a call to its stream; if that breaks, Twilio comes back with the conversation."""
-    call = [request.form.get(field, "") for field in ("CallSid", "From", "To")]
-    talk, busy = request.args.get("conversation", ""), full()
+def voice() -> Response:
+    """Connect a call to its stream, or tell Twilio what else to do with it."""
+    attempt = request.args.get("attempt", 0, type=int)  # how often the call has come back
+    if twilio_calls().is_finished(request.form.get("CallSid", "")):
+        return twiml("goodbye.xml")
+    if request.args.get("after") == "transfer":
+        return after_transfer(attempt)
+    if attempt > MAX_RETURNS:
+        return twiml("unavailable.xml")
+    if is_full() and not attempt:
+        return twiml("busy.xml")
+    if attempt > 1 and request.args.get("after") != "hold":
+        return connect("reconnect.xml", attempt, "bridge")
+    return connect("connect.xml", attempt, "bridge" if attempt else "greeting")
+
+
+def after_transfer(attempt: int) -> Response:
+    """End a call whose transfer was answered; go on with one whose wasn't."""
+    if request.form.get("DialCallStatus") in ("completed", "answered"):
+        return twiml("goodbye.xml")
+    return connect("connect.xml", attempt, "no_transfer")
+
+
+def connect(template: str, attempt: int, opening: str) -> Response:
+    """Open the call's stream; should it break, Twilio comes back with the conversation."""
+    conversation = request.args.get("conversation", "")
+    if not conversation and not is_full():
+        conversation = start_conversation()
+    return twiml(
+        template,
+        conversation=conversation,
+        caller=request.form.get("From", ""),
+        called=request.form.get("To", ""),
+        attempt=attempt,
+        opening=opening,
+        comes_back=voice_path(conversation, attempt + 1),
+    )
+
+
+def start_conversation() -> str:
+    """Start the conversation of a new call; if that fails, its first message will try again."""
+    call_sid, caller, called = (request.form.get(name, "") for name in ("CallSid", "From", "To"))
     try:
-        talk = talk if talk or busy else workflow().start(*call)
-    except FAILURES as error:  # the first message will try again
-        log.error("[%s] no conversation with the workflow yet: %s", call[0], error)
-    return render_template("voice.xml", conversation=talk, busy=busy), {"Content-Type": "text/xml"}
+        return workflow().start(call_sid, caller, called)
+    except FAILURES as error:
+        log.error("[%s] no conversation with the workflow yet: %s", call_sid, error)
+        return ""
+
+
+def twiml(template: str, **values: object) -> Response:
+    """Answer with TwiML."""
+    text = render_template(template, settings=settings(), **values)
+    return Response(text, content_type="text/xml")
 
 
 @sock.route("/media-stream")
-def media_stream(twilio: object) -> None:
+def media_stream(ws: Server) -> None:
     """Carry one call."""
-    VoiceHandler(twilio, settings(), workflow(), control).read_stream()
+    stream = Connection(ws.sock, Side.SERVER, MAX_STREAM_MESSAGE)
+    carry(stream, settings(), workflow(), twilio_calls())
+    ws.connected = False  # it has been closed already
 
 
-def control(action: str, call_sid: str, called: str) -> None:
-    """Hang up, or transfer to TRANSFER_NUMBER, by Twilio's REST API. An OSError tells why not."""
-    key = settings().twilio_account_sid, settings().twilio_auth_token
-    url = f"{settings().twilio_api_url}/2010-04-01/Accounts/{key[0]}/Calls/{call_sid}.json"
-    twiml = template("transfer.xml").render(called=called)
-    change = {"Twiml": twiml} if action == "[transfer]" else {"Status": "completed"}
-    requests.post(url, change, auth=key, timeout=5).raise_for_status()
+# --- starting and stopping ------------------------------------------------------------------------
 
 
 def start() -> None:
-    """Open the log, check the settings and print the banner; SettingsError ends the program."""
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("werkzeug").setLevel("WARNING")
-    log.setLevel("INFO")
-    print(template("started.txt").render(), flush=True)
+    """Open the log, check the settings, and look after calls. Raises SettingsError."""
+    open_log()
+    settings()
+    Thread(target=watch, daemon=True).start()
 
 
-if __name__ == "__main__":
+def tell_started() -> None:
+    """Print the banner; called once the port is listened on."""
+    print(f"{RULE}\nVOICE AGENT SYSTEM STARTED\n{RULE}")
+    print(f"Workflow ID: {settings().agent_workflow_id}\n{RULE}")
+    for warning in settings().warnings():
+        print(warning)
+    print(f"Starting server on port {settings().port}...", flush=True)
+
+
+def main() -> None:
+    """Serve until told to stop, and then until the last call has been handed over."""
     start()
     signal.signal(signal.SIGTERM, lambda *_: DRAINING.set())
     server = make_server("0.0.0.0", settings().port, app, threaded=True)
-    # Called twice a second: here the server ends when the last call has been handed over.
-    server.service_actions = lambda: DRAINING.is_set() and not workflow().calls and sys.exit()  # type: ignore[method-assign,assignment]
-    server.serve_forever()
+    tell_started()
+    Thread(target=server.serve_forever, daemon=True).start()
+    while CALLS or not DRAINING.wait(0.5):
+        pass
+    sys.exit()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""A call, as its stream's first messages tell of it, and what can be done to it from outside."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from logs import log
+from messages import NotUnderstood, parse, text
+
+MULAW = "audio/x-mulaw"
+
+
+@dataclass(frozen=True)
+class Call:
+    """Who calls whom, and how far the call is."""
+
+    sid: str
+    stream_sid: str
+    caller: str
+    called: str
+    conversation: str  # "" if it couldn't be started yet
+    attempt: int  # how often the call has come back
+    opening: str  # the setting that is said first: "greeting", "bridge" or "no_transfer"
+
+
+class CallControl(Protocol):
+    """What Twilio's REST API does to a call. All of it may take seconds, and raise OSError."""
+
+    def hang_up(self, call: Call) -> None:
+        """End the call."""
+
+    def transfer(self, call: Call) -> None:
+        """Connect the caller to TRANSFER_NUMBER."""
+
+    def hold(self, call: Call) -> None:
+        """Ask the caller to wait, and have the call come back."""
+
+    def give_up(self, call: Call) -> None:
+        """Say UNAVAILABLE, and end the call."""
+
+
+def find_start(messages: Iterator[bytes]) -> Call | None:
+    """Return the call that a stream's `start` tells of; None if it doesn't."""
+    for raw in messages:
+        try:
+            message = parse(raw)
+            if text(message, "event") == "start":
+                return read_start(message)
+        except NotUnderstood as error:
+            log.warning("a stream that didn't start was refused: %s", error)
+            return None
+    return None
+
+
+def read_start(message: Any) -> Call:
+    """Read Twilio's `start` message. Raises NotUnderstood.
+
+    See https://www.twilio.com/docs/voice/media-streams/websocket-messages#start-message.
+    """
+    encoding = text(message, "start.mediaFormat.encoding?")
+    if encoding not in ("", MULAW):
+        raise NotUnderstood(f"its sound is {encoding}: take audioFormat out of <Stream>")
+    attempt = text(message, "start.customParameters.attempt?")
+    return Call(
+        sid=text(message, "start.callSid"),
+        stream_sid=text(message, "streamSid"),
+        caller=text(message, "start.customParameters.caller?"),
+        called=text(message, "start.customParameters.called?"),
+        conversation=text(message, "start.customParameters.conversation?"),
+        attempt=int(attempt) if attempt.isdecimal() else 0,
+        opening=text(message, "start.customParameters.opening?"),
+    )

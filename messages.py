@@ -1,0 +1,55 @@
+"""JSON messages, passed to the method that takes them by their full names.
+
+A table a peer maps a message's name, as the vendor writes it, to the method and to the fields that
+it needs, as dotted paths. What a peer sends is checked here, so a fault in it is told apart from a
+bug of ours.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+OPTIONAL = "?"  # ends the path of a field that may be missing, and then is ""
+
+
+class NotUnderstood(ValueError):
+    """A message is no JSON, or lacks what it needs; the text says what."""
+
+
+class Handler(NamedTuple):
+    """The method that takes a message, and the paths of the texts that it is called with."""
+
+    method: Callable[..., None]
+    fields: tuple[str, ...] = ()
+
+
+def dispatch(raw: bytes, name: str, handlers: Mapping[str, Handler], target: object) -> None:
+    """Call the method for a message on `target`; one without a method is of no concern.
+
+    `name` is the field that has the message's name. Raises NotUnderstood.
+    """
+    message = parse(raw)
+    handler = handlers.get(text(message, name))
+    if handler:
+        values = [text(message, field) for field in handler.fields]
+        handler.method(target, *values)
+
+
+def parse(raw: bytes) -> Any:
+    """Read JSON in UTF-8. Raises NotUnderstood."""
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise NotUnderstood(f"no JSON: {error}") from error
+
+
+def text(message: Any, path: str) -> str:
+    """Return the text at a dotted path. Raises NotUnderstood if there is none."""
+    value = message
+    for name in path.rstrip(OPTIONAL).split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    if isinstance(value, str):
+        return value
+    if value is None and path.endswith(OPTIONAL):
+        return ""
+    raise NotUnderstood(f"no text at {path!r}")

@@ -1,0 +1,101 @@
+"""What Twilio is told to do with a call: as TwiML in answer to a webhook, or by its REST API."""
+
+import re
+from time import monotonic, sleep
+from urllib.parse import urlencode
+
+import requests
+from jinja2 import Environment
+
+from call import Call
+from settings import Settings
+
+REST_SECONDS = 5.0  # in which the REST API must answer; by itself it would have for ever
+REST_PAUSES = (0.5, 1.0)  # seconds, before it is asked again
+FINISHED_SECONDS = 60.0
+E164 = re.compile(r"\+[1-9]\d{6,14}")
+
+
+def voice_path(conversation: str, attempt: int, **more: str) -> str:
+    """Return the path of `/voice` at which a call comes back."""
+    return "/voice?" + urlencode({"conversation": conversation, "attempt": attempt, **more})
+
+
+class TwilioCalls:
+    """Changes calls from outside their streams (`call.CallControl`).
+
+    See https://www.twilio.com/docs/voice/api/call-resource#update-a-call-resource.
+    """
+
+    def __init__(self, settings: Settings, templates: Environment) -> None:
+        """Ask nothing yet."""
+        self._settings = settings
+        self._templates = templates
+        self._finished: dict[str, float] = {}  # calls that couldn't be hung up, and since when
+
+    def hang_up(self, call: Call) -> None:
+        """End the call. Raises OSError; then the call comes back, and `is_finished`."""
+        try:
+            self._update(call, Status="completed")
+        except OSError:
+            self._finish(call)
+            raise
+
+    def transfer(self, call: Call) -> None:
+        """Connect the caller to TRANSFER_NUMBER; if nobody answers, the call comes back."""
+        if not self._settings.transfer_number:
+            raise OSError("TRANSFER_NUMBER is not set")
+        afterwards = voice_path(call.conversation, call.attempt, after="transfer")
+        self._run(
+            call,
+            "transfer.xml",
+            caller_id=self._caller_id(call),
+            afterwards=self._settings.webhook_url + afterwards,
+        )
+
+    def hold(self, call: Call) -> None:
+        """Ask the caller to wait, and have the call come back."""
+        comes_back = voice_path(call.conversation, call.attempt + 1, after="hold")
+        self._run(call, "hold.xml", comes_back=self._settings.webhook_url + comes_back)
+
+    def give_up(self, call: Call) -> None:
+        """Say UNAVAILABLE, and end the call."""
+        self._run(call, "unavailable.xml")
+
+    def is_finished(self, call_sid: str) -> bool:
+        """Whether the call has come back though it was to be hung up."""
+        return call_sid in self._finished
+
+    def _finish(self, call: Call) -> None:
+        now = monotonic()
+        for sid, since in list(self._finished.items()):
+            if now > since + FINISHED_SECONDS:
+                del self._finished[sid]
+        self._finished[call.sid] = now
+
+    def _caller_id(self, call: Call) -> str:
+        if E164.fullmatch(call.called):
+            return call.called
+        return self._settings.twilio_phone_number
+
+    def _run(self, call: Call, template: str, **values: str) -> None:
+        twiml = self._templates.get_template(template).render(settings=self._settings, **values)
+        self._update(call, Twiml=twiml)
+
+    def _update(self, call: Call, **change: str) -> None:
+        for pause in REST_PAUSES:
+            try:
+                return self._post(call, change)
+            except requests.HTTPError as error:
+                if error.response.status_code < 500:
+                    raise
+            sleep(pause)
+        return self._post(call, change)
+
+    def _post(self, call: Call, change: dict[str, str]) -> None:
+        account = self._settings.twilio_account_sid
+        url = f"{self._settings.twilio_api_url}/2010-04-01/Accounts/{account}/Calls/{call.sid}.json"
+        key = (account, self._settings.twilio_auth_token)
+        answer = requests.post(url, change, auth=key, timeout=REST_SECONDS)
+        if answer.status_code != requests.codes.not_found:  # the call has ended by itself
+            answer.raise_for_status()
