@@ -1,0 +1,520 @@
+"""Turn-taking in a phone call, as rules: no socket, no thread, no wall clock, no vendor's event.
+
+What happens goes in by the public methods of `Conversation`; what is decided comes out by a `Port`.
+All of it runs under one lock, which the caller of these methods holds. Times are seconds of the
+clock that is passed in; sound is measured in milliseconds (ms).
+
+The objects that a conversation is made of: `Hearing` is what the caller says, `Speech` what is said
+to them and what they heard of it, `Voice` whether the voice can be used, `Turns` what the workflow
+is asked, `Silence` for how long which kind of silence has lasted. After every event, and at every
+tick, `_go_on` looks at all of them and does what is due; so the order of events doesn't matter.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from itertools import cycle
+from typing import Protocol
+
+from hearing import Caller, Hearing
+from speech import ACTIONS, HANG_UP, TRANSFER, Kind, Sentence, Speech, Voice
+
+__all__ = ["ACTIONS", "HANG_UP", "TRANSFER", "Conversation", "Limits", "Lines", "Outcome", "Port"]
+
+
+class Port(Protocol):
+    """Carry out what the rules decide. No method may call back into the rules.
+
+    `hang_up`, `transfer`, `hold` and `give_up` may take their time (they are REST calls); a failure
+    of theirs comes back later as `Conversation.act_failed`.
+    """
+
+    def say(self, mark: str, text: str) -> None:
+        """Have the voice read a sentence; its `voice_…` events bear this mark."""
+
+    def stop(self, mark: str) -> None:
+        """Cancel the sentence that is being spoken; `voice_began` tells one that began too late."""
+
+    def mark(self, mark: str) -> None:
+        """Have Twilio send this mark back, as `heard`, when all sound before it was played."""
+
+    def clear(self) -> None:
+        """Empty Twilio's buffer."""
+
+    def ask(self, turn: int, message: str) -> None:
+        """Ask the workflow; `reply_ended` or `reply_failed` must follow, wanted or not."""
+
+    def hang_up(self) -> None:
+        """End the call."""
+
+    def transfer(self) -> None:
+        """Put the caller through."""
+
+    def close(self, reason: str) -> None:
+        """Close the stream: Twilio comes straight back with the same conversation."""
+
+    def hold(self, reason: str) -> None:
+        """Have Twilio's own voice ask the caller to hold, and come back with the conversation."""
+
+    def give_up(self, reason: str) -> None:
+        """Have Twilio's own voice say that nobody is available, and end the call."""
+
+
+@dataclass(frozen=True)
+class Lines:
+    """What the line itself says, and how it words things for the workflow."""
+
+    fillers: tuple[str, ...] = ("One moment, please.", "Let me see.")
+    idle_prompt: str = "Are you still there?"
+    goodbye: str = "Thank you for calling. Goodbye!"
+    say_again: str = "Sorry, I didn't catch that. Could you say it again?"
+    apology: str = "I'm sorry, something went wrong. Could you try that again?"
+    no_transfer: str = "I'm sorry, I can't put you through now."
+    cut_in: str = '[The caller cut in. Of what you said last they had heard: "{}"]'
+    not_transferred: str = "[The caller could not be put through.]"
+    keys: str = "[The caller pressed {} on the keypad.]"
+    inaudible: str = "[inaudible]"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long things may take, in seconds, and how often they are tried.
+
+    The caller is never in unexplained silence for more than 4 s: whatever the line says to break a
+    silence is due within `patience - chance`, and `patience` ends in a hold.
+    """
+
+    filler: float = 1.5  # unanswered silence before a filler
+    filler_again: float = 2.3  # and before the next one
+    idle: float = 15.0  # the caller's silence before the prompt, and again before the goodbye
+    longest: float = 3600.0  # the whole call
+    transcript: float = 2.3  # from the end of speech to its words
+    keys: float = 2.0  # the pause that completes what is keyed in
+    patience: float = 3.5  # unanswered silence, or silence without a session, before a hold
+    chance: float = 1.5  # that the voice gets even if the silence was long before it was asked
+    retry: float = 0.25  # the pause after a failure of the voice, doubled with each in a row
+    ahead: float = 3.0  # sound that is left to play when the next sentence is asked for
+    say_again: int = 2  # how often in a row the caller is asked to say it again
+
+
+class Outcome(Enum):
+    """How the voice ended a sentence."""
+
+    SPOKEN = auto()
+    FAILED = auto()  # may go well next time
+    FILTERED = auto()  # this sentence never will
+    HOPELESS = auto()  # none ever will: the quota is used up, the key refused
+
+
+class Phase(Enum):
+    """How far the call is."""
+
+    OPEN = auto()
+    CLOSING = auto()  # it has lasted too long: says goodbye and listens no more
+    TRANSFERRING = auto()
+    ENDED = auto()
+
+
+@dataclass
+class Turns:
+    """What the workflow is asked. It works on one turn at a time, wanted or not."""
+
+    note: str = ""  # what the next message begins with
+    waiting: list[str] = field(default_factory=list)  # go together as the next message
+    asked: int = 0  # the number of the last turn
+    busy: bool = False  # its reply has not ended
+    wanted: bool = False  # its reply is to be said: the caller has not gone on
+    answered: bool = False  # some of its reply has come
+
+    @property
+    def thinking(self) -> bool:
+        """Whether more of a reply that is wanted is to come."""
+        return self.busy and self.wanted
+
+    @property
+    def owed(self) -> bool:
+        """Whether the caller is owed an answer that has not come."""
+        return self.thinking or bool(self.waiting)
+
+    def expects(self, turn: int) -> bool:
+        """Whether a reply is still wanted."""
+        return self.thinking and turn == self.asked
+
+    def begin(self) -> str:
+        """Begin a turn with all that waits; return its message."""
+        message = " ".join(filter(None, [self.note, *self.waiting]))
+        self.note = ""
+        self.waiting.clear()
+        self.asked += 1
+        self.busy = self.wanted = True
+        self.answered = False
+        return message
+
+
+class Stopwatch:
+    """Measures for how long something has been so without a break."""
+
+    def __init__(self) -> None:
+        """Stand still."""
+        self._since: float | None = None
+
+    def run(self, so: bool, now: float) -> None:
+        """Run on, or begin to, while it is so; else stand at 0."""
+        if not so:
+            self._since = None
+        elif self._since is None:
+            self._since = now
+
+    def seconds(self, now: float) -> float:
+        """Return for how long it has been so."""
+        if self._since is None:
+            return 0.0
+        return now - self._since
+
+
+class Silence:
+    """What is due in which silence. All of it is derived: no timer is armed or cancelled."""
+
+    def __init__(self, lines: Lines, limits: Limits) -> None:
+        """Have nobody silent yet."""
+        self.unanswered = Stopwatch()  # the caller hears nothing, and is owed something
+        self.unsaid = Stopwatch()  # the same, and the voice could end it
+        self.voiceless = Stopwatch()  # the caller hears nothing, and there is no session
+        self.idle = Stopwatch()  # nobody owes anybody anything; noises don't matter
+        self.filled = False  # the last thing said was a filler
+        self.prompted = False  # the caller was asked whether they are there
+        self._limits = limits
+        self._fillers = cycle(lines.fillers)
+
+    def unbearable(self, now: float) -> bool:
+        """Whether somebody else must explain it to the caller."""
+        limits = self._limits
+        if self.voiceless.seconds(now) >= limits.patience:
+            return True
+        silent_too_long = self.unanswered.seconds(now) >= limits.patience
+        return silent_too_long and self.unsaid.seconds(now) >= limits.chance
+
+    def filler(self, now: float) -> str:
+        """Return the next filler if one is due, else nothing."""
+        wait = self._limits.filler_again if self.filled else self._limits.filler
+        if self.unanswered.seconds(now) < wait:
+            return ""
+        self.filled = True
+        return next(self._fillers, "")
+
+    def prompt_due(self, now: float) -> bool:
+        """Whether a silent caller is to be asked, or taken leave of."""
+        return self.idle.seconds(now) >= self._limits.idle
+
+
+class Conversation:
+    """Decide what one call says, asks and does."""
+
+    def __init__(
+        self,
+        port: Port,
+        clock: Callable[[], float],
+        opening: str,
+        note: str = "",
+        *,
+        lines: Lines | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        """Begin with an opening; `note` tells the workflow of a line that was lost before."""
+        self._port = port
+        self._clock = clock
+        self._lines = lines = lines or Lines()
+        self._limits = limits = limits or Limits()
+        self._hearing = Hearing(lines.keys, lines.inaudible, limits.transcript, limits.keys)
+        self._speech = Speech(limits.ahead)
+        self._voice = Voice(limits.retry)
+        self._turns = Turns(note)
+        self._silence = Silence(lines, limits)
+        self._misunderstood = 0  # how often in a row
+        self._closes_at = clock() + limits.longest
+        self._phase = Phase.OPEN
+        self._draining = False
+        self._say(opening)
+
+    # --- the caller -------------------------------------------------------------------------------
+
+    def caller_speaks(self, item: str) -> None:
+        """Fall silent and listen: a barge-in, or a false alarm."""
+        if self._phase is Phase.OPEN:
+            self._fall_silent()
+            self._hearing.begin(item, self._clock())
+            self._go_on()
+
+    def caller_stops(self, item: str) -> None:
+        """Wait for the transcript."""
+        self._hearing.stop(item, self._clock())
+        self._go_on()
+
+    def caller_said(self, item: str, words: str | None) -> None:
+        """Take the transcript of an item: "" of a noise, None if it could not be made."""
+        if self._phase is Phase.OPEN:
+            self._hearing.transcribe(item, words)
+            self._go_on()
+
+    def key(self, digit: str) -> None:
+        """Take a DTMF key; keys interrupt as speech does."""
+        if self._phase is Phase.OPEN:
+            self._fall_silent()
+            self._hearing.press(digit, self._clock())
+            self._go_on()
+
+    def heard(self, mark: str) -> None:
+        """Take a mark back: the caller has heard what was sent before it."""
+        if self._speech.hear(mark):
+            self._voice.succeed()
+        self._go_on()
+
+    # --- the voice --------------------------------------------------------------------------------
+
+    def voice_ready(self) -> None:
+        """Begin to speak."""
+        self._voice.begin()
+        self._go_on()
+
+    def voice_lost(self, reason: str) -> None:
+        """Wait for the next session; what was cut is said again, what was spoken is asked again."""
+        self._lose_voice(reason)
+        self._go_on()
+
+    def voice_hopeless(self, reason: str) -> None:
+        """Give up: no session will ever be better."""
+        self._lose_voice(reason)
+        self._leave(self._port.give_up, reason)
+
+    def voice_began(self, mark: str) -> bool:
+        """Tell whether a sentence that the voice begins is still wanted, or is to be cancelled."""
+        return self._speech.speaking(mark) is not None
+
+    def voice_sound(self, mark: str, ms: int) -> bool:
+        """Tell whether this sound, so many ms, is to be passed on to Twilio."""
+        sentence = self._speech.speaking(mark)
+        if sentence is None:
+            return False
+        self._speech.add_sound(sentence, ms, self._clock())
+        return True
+
+    def voice_ended(self, mark: str, outcome: Outcome, reason: str = "") -> None:
+        """Wait for what was spoken to be heard; say again, or apologise for, what was not."""
+        sentence = self._speech.speaking(mark)
+        if sentence is None:
+            return
+        if outcome is Outcome.SPOKEN and sentence.sent_ms:
+            sentence.spoken = True
+            self._port.mark(mark)
+        else:
+            self._retry(sentence, outcome, reason or "the voice made no sound")
+        if outcome is Outcome.HOPELESS:
+            self._leave(self._port.give_up, reason)
+        self._go_on()
+
+    # --- the workflow -----------------------------------------------------------------------------
+
+    def reply_piece(self, turn: int, text: str) -> None:
+        """Say a sentence of a reply, or do an action; nothing counts that follows an action."""
+        if self._turns.expects(turn) and not self._speech.reply_acts:
+            self._turns.answered = True
+            self._silence.filled = False
+            self._speech.drop_fillers()
+            self._speech.add(text, Kind.REPLY)
+            self._go_on()
+
+    def reply_ended(self, turn: int) -> None:
+        """Ask what waits; a reply without words is a failed one."""
+        self._end_reply(turn, failed=not self._turns.answered)
+
+    def reply_failed(self, turn: int) -> None:
+        """Apologise, and ask what waits."""
+        self._end_reply(turn, failed=True)
+
+    def act_failed(self) -> None:
+        """Go on after a failed transfer; close the stream if the call can't be ended otherwise."""
+        if self._phase is Phase.TRANSFERRING:
+            self._phase = Phase.OPEN
+            self._turns.note = self._lines.not_transferred
+            self._say(self._lines.no_transfer)
+            self._go_on()
+        else:
+            self._port.close("Twilio refused to change the call")
+
+    # --- time -------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Do what is due. To be called five times a second at least."""
+        self._go_on()
+
+    def drain(self) -> None:
+        """Close as soon as nothing is said, heard or thought."""
+        self._draining = True
+        self._go_on()
+
+    def _go_on(self) -> None:
+        now = self._clock()
+        for step in (
+            self._listen,
+            self._close_long_call,
+            self._measure_silence,
+            self._end_unbearable_silence,
+            self._ask,
+            self._break_silence,
+            self._speak,
+        ):
+            if self._phase in (Phase.OPEN, Phase.CLOSING):
+                step(now)
+
+    def _listen(self, now: float) -> None:
+        self._hearing.expire(now)
+        words = self._hearing.take()
+        if any(part != self._lines.inaudible for part in words):
+            self._drop_reply()
+            self._turns.waiting += words
+            self._silence.filled = False
+            self._silence.prompted = False
+            self._misunderstood = 0
+        elif words and self._misunderstood < self._limits.say_again:
+            self._drop_reply()
+            self._say(self._lines.say_again)
+            self._misunderstood += 1
+        # Else it was a noise, or as good as one: what it cut is said again
+
+    def _close_long_call(self, now: float) -> None:
+        if self._phase is Phase.OPEN and now >= self._closes_at:
+            self._end(Phase.CLOSING)
+            self._say(self._lines.goodbye)
+            self._say(HANG_UP)
+
+    def _measure_silence(self, now: float) -> None:
+        caller = self._hearing.state
+        soundless = not self._speech.sounding(now)
+        quiet = soundless and caller is not Caller.SPEAKING
+        unsaid = not self._speech.idle
+        owed = unsaid or self._turns.owed or caller is Caller.AWAITED
+        self._silence.unanswered.run(quiet and owed, now)
+        self._silence.unsaid.run(quiet and unsaid, now)
+        self._silence.voiceless.run(soundless and not self._voice.ready, now)
+        self._silence.idle.run(not unsaid and not self._turns.owed, now)
+
+    def _end_unbearable_silence(self, now: float) -> None:
+        if self._silence.unbearable(now):
+            self._leave(self._port.hold, self._voice.reason)
+
+    def _ask(self, now: float) -> None:
+        if self._turns.waiting and not self._turns.busy:
+            message = self._turns.begin()
+            self._port.ask(self._turns.asked, message)
+
+    def _break_silence(self, now: float) -> None:
+        """Bridge the workflow's silence, and the caller's."""
+        if not self._speech.idle or self._hearing.state is not Caller.SILENT:
+            return
+        if self._turns.owed:
+            self._speech.add(self._silence.filler(now), Kind.FILLER)
+        elif self._draining:
+            self._end(Phase.ENDED)
+            self._port.close("drained")
+        elif self._silence.prompt_due(now):
+            self._prompt()
+
+    def _prompt(self) -> None:
+        if self._silence.prompted:
+            self._say(self._lines.goodbye)
+            self._say(HANG_UP)
+        else:
+            self._silence.prompted = True
+            self._say(self._lines.idle_prompt)
+
+    def _speak(self, now: float) -> None:
+        """Say the next thing, or do it, if the line is free."""
+        if self._hearing.state is not Caller.SILENT:
+            return
+        sentence = self._speech.next(now)
+        if sentence is None:
+            return
+        if sentence.acts:
+            self._act(sentence.text)
+        elif self._voice.usable(now):
+            self._speech.begin()
+            self._port.say(sentence.mark, sentence.text)
+
+    # --- what several events have in common -------------------------------------------------------
+
+    def _say(self, line: str) -> None:
+        self._speech.add(line, Kind.LINE)
+
+    def _fall_silent(self) -> None:
+        """Stop at once. What was not heard waits: it is said again, or dropped."""
+        sentence = self._speech.in_flight
+        if sentence:
+            self._port.stop(sentence.mark)
+        self._take_back()
+
+    def _take_back(self) -> None:
+        if self._speech.buffered:
+            self._port.clear()
+        self._speech.take_back(self._clock())
+
+    def _drop_reply(self) -> None:
+        """Forget what was still to be said; the next message tells what was heard of it."""
+        self._fall_silent()
+        if self._turns.wanted and (self._turns.busy or self._speech.reply_left):
+            self._turns.note = self._lines.cut_in.replace("{}", self._speech.reply_heard)
+        self._turns.wanted = False
+        self._speech.drop()
+
+    def _end_reply(self, turn: int, failed: bool) -> None:
+        if self._turns.expects(turn):
+            self._speech.drop_fillers()
+            if failed:
+                self._say(self._lines.apology)
+        if turn == self._turns.asked:
+            self._turns.busy = False
+        self._go_on()
+
+    def _retry(self, sentence: Sentence, outcome: Outcome, reason: str) -> None:
+        """Say a sentence again, after a pause. What was sent before it plays on, if it can."""
+        if outcome is Outcome.FILTERED:
+            sentence.text = self._lines.apology
+            sentence.kind = Kind.LINE
+        if sentence.sent_ms:
+            self._take_back()
+        else:
+            self._speech.retry_last()
+        self._voice.fail(reason, self._clock())
+
+    def _lose_voice(self, reason: str) -> None:
+        self._hearing.lose_session()
+        self._voice.lose(reason)
+        sentence = self._speech.in_flight
+        if sentence:
+            self._retry(sentence, Outcome.FAILED, reason)
+
+    # --- what ends a call, or its stream ----------------------------------------------------------
+
+    def _act(self, action: str) -> None:
+        if action == TRANSFER:
+            self._end(Phase.TRANSFERRING)
+            self._port.transfer()
+        else:
+            self._end(Phase.ENDED)
+            self._port.hang_up()
+
+    def _leave(self, leave: Callable[[str], None], reason: str) -> None:
+        """Leave the caller to Twilio's own voice; a call that was to end anyway is hung up."""
+        phase = self._phase
+        if phase in (Phase.OPEN, Phase.CLOSING):
+            self._end(Phase.ENDED)
+        if phase is Phase.CLOSING:
+            self._port.hang_up()
+        elif phase is Phase.OPEN:
+            leave(reason)
+
+    def _end(self, phase: Phase) -> None:
+        """Forget all that was going on: late events name what nobody knows."""
+        self._phase = phase
+        self._hearing.clear()
+        self._drop_reply()
+        self._turns.waiting.clear()

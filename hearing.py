@@ -1,0 +1,125 @@
+"""What the caller says and keys in, until all of it is understood."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from itertools import count
+from math import inf
+
+
+class Caller(Enum):
+    """The caller, as we hear them. Only SILENT is idle."""
+
+    SILENT = auto()
+    SPEAKING = auto()  # or pressing keys
+    AWAITED = auto()  # has spoken; the transcript is on its way
+
+
+@dataclass
+class Stretch:
+    """What the caller says, or keys in, in one go."""
+
+    keys: str = ""
+    words: str | None = None  # None until they are known, "" if it was a noise
+    due: float = inf  # when the transcript is given up, or the keys are complete
+
+    @property
+    def state(self) -> Caller:
+        """Tell what the caller does, as far as this stretch goes."""
+        if self.words is not None:
+            return Caller.SILENT
+        if self.keys or self.due == inf:
+            return Caller.SPEAKING
+        return Caller.AWAITED
+
+
+class Hearing:
+    """Stretches of speech and of keys, in the order in which they began."""
+
+    def __init__(self, key_note: str, inaudible: str, transcript: float, key_pause: float) -> None:
+        """Hear nothing yet.
+
+        `key_note` words the keys for the workflow, `inaudible` stands for words that could not be
+        understood; `transcript` is for how long one is waited for, `key_pause` how long a pause
+        completes keys, both in seconds.
+        """
+        self._key_note = key_note
+        self._inaudible = inaudible
+        self._transcript = transcript
+        self._key_pause = key_pause
+        self._stretches: dict[str, Stretch] = {}
+        self._transcribed: set[str] = set()  # items; a transcript that comes twice counts once
+        self._names = count(1)
+
+    @property
+    def state(self) -> Caller:
+        """Tell what the caller does."""
+        states = {stretch.state for stretch in self._stretches.values()}
+        if Caller.SPEAKING in states:
+            return Caller.SPEAKING
+        if Caller.AWAITED in states:
+            return Caller.AWAITED
+        return Caller.SILENT
+
+    def begin(self, item: str, now: float) -> None:
+        """Hear a stretch of speech begin; whatever was spoken before it has ended."""
+        for earlier in self._stretches:
+            self.stop(earlier, now)
+        self._stretches.setdefault(item, Stretch())
+
+    def stop(self, item: str, now: float) -> None:
+        """Hear it end: wait for its transcript."""
+        stretch = self._stretches.get(item)
+        if stretch and stretch.due == inf:
+            stretch.due = now + self._transcript
+
+    def transcribe(self, item: str, words: str | None) -> None:
+        """Take the words of a stretch: "" of a noise, None if they are unintelligible."""
+        if item in self._transcribed:
+            return
+        self._transcribed.add(item)
+        if item in self._stretches:
+            self._stretches[item].words = self._inaudible if words is None else words.strip()
+        elif words:
+            # Given up, so spoken before all that is heard now
+            self._stretches = {item: Stretch(words=words.strip()), **self._stretches}
+
+    def press(self, digit: str, now: float) -> None:
+        """Take a key; `#` or a pause completes them."""
+        stretch = next(self._unknown(keys=True), None)
+        if stretch is None:
+            stretch = Stretch()
+            self._stretches[f"keys {next(self._names)}"] = stretch
+        stretch.keys += digit
+        stretch.due = now if digit == "#" else now + self._key_pause
+
+    def lose_session(self) -> None:
+        """Give up all speech whose transcript has not come: it never will."""
+        for stretch in self._unknown(keys=False):
+            stretch.words = self._inaudible
+
+    def expire(self, now: float) -> None:
+        """Give up transcripts that are overdue; complete keys after a pause."""
+        for stretch in self._stretches.values():
+            if stretch.words is None and now >= stretch.due:
+                stretch.words = self._keyed(stretch.keys) if stretch.keys else self._inaudible
+
+    def take(self) -> list[str]:
+        """Return all words, in order, unless more of them are on their way; noises have none."""
+        if self.state is not Caller.SILENT:
+            return []
+        words = [stretch.words for stretch in self._stretches.values() if stretch.words]
+        self.clear()
+        return words
+
+    def clear(self) -> None:
+        """Forget all that was heard."""
+        self._stretches.clear()
+
+    def _unknown(self, keys: bool) -> Iterator[Stretch]:
+        for stretch in self._stretches.values():
+            if stretch.words is None and bool(stretch.keys) is keys:
+                yield stretch
+
+    def _keyed(self, keys: str) -> str:
+        return self._key_note.replace("{}", keys.rstrip("#") or "#")
