@@ -1,103 +1,401 @@
-"""The workflow: conversations with the business's agent, and its replies as streamed text."""
+"""The workflow: conversations with the business's agent, and its replies as streamed text.
 
-import json
+Two kinds answer: the parameters of a Responses call (`ResponsesWorkflow`), and an assistant of the
+Assistants API (`AssistantWorkflow`). The rest of the app can't tell which.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
 from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
-from time import sleep
-from typing import Any
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol, TypeVar, cast
 
 import httpx2
 import openai
+from pydantic import ValidationError
+from settings import Settings
 
-NO_TOOLS = "asked for a tool's output; this service runs no tools"
+from logs import log
+from replies import Event, ResponseEvent, ResponseReply, RunEvent, RunReply
+
+RETRY_PAUSES = (0.5, 1, 2)  # seconds
+START_SECONDS = 5  # the longest that a caller waits for a conversation; Twilio gives up after 15
+WARM_SECONDS = 180  # how long idle connections are kept; Azure forgets them after 240
+STREAM_SECONDS = 300  # a call whose stream hasn't come by then is forgotten
+
+NO_TOOLS = "the workflow asked for a tool's output; this service runs no tools"
+TOO_LONG = "context_length_exceeded"
+HOPELESS = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
+ACTIVE = ("queued", "in_progress", "requires_action", "cancelling")  # runs that block their thread
+
+T = TypeVar("T")
 
 
 class WorkflowError(Exception):
     """The workflow gave no whole reply; the message says why."""
 
 
+class ConversationLost(WorkflowError):
+    """A conversation can't go on: it was deleted, or is too long for the model."""
+
+
 FAILURES = (WorkflowError, openai.OpenAIError, httpx2.HTTPError)  # what a failing workflow raises
 
 
-def patiently(ask: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """Ask the workflow, and up to three times again, if it is busy, limits the rate or stumbles."""
-    for pause in (0.5, 1, 2):
-        try:
-            return ask(*args, **options)
-        except (openai.RateLimitError, openai.InternalServerError, openai.BadRequestError):
-            sleep(pause)
-    return ask(*args, **options)
+@dataclass
+class Dialogue:
+    """The workflow's side of a call."""
+
+    call_sid: str
+    caller: str
+    called: str
+    since: float
+    conversation: str = ""
+    has_stream: bool = False
+    starting: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def opening(self) -> dict[str, str]:
+        """The first message of the conversation: a note of the phone line's own."""
+        note = f"[Phone call from {self.caller} to {self.called}.]"
+        return {"role": "user", "content": note}
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the conversation is filed under."""
+        return {"call_sid": self.call_sid, "caller": self.caller, "called": self.called}
 
 
-def responses_reply(client: Any, parameters: Any, conversation: str, text: str) -> Iterator[str]:
-    """Send a message to a Conversation and yield the Response's text; `parameters` are its own.
+class Workflow(Protocol):
+    """What each kind of workflow can do."""
 
-    To be read to its end even if unwanted: broken off, it would leave the conversation locked, and
-    the reply stored or not.
+    def start(self, dialogue: Dialogue) -> str:
+        """Start a conversation with the opening note in it; return its ID."""
+
+    def send(self, dialogue: Dialogue, text: str) -> Iterator[str]:
+        """Send a message to the conversation and yield the reply's text.
+
+        Raises one of FAILURES; ConversationLost only before any text.
+        """
+
+
+# --- asking again -------------------------------------------------------------------------------
+
+
+def will_pass(error: openai.OpenAIError) -> bool:
+    """Tell whether the same request may be answered a moment later.
+
+    A connection refused or reset counts: no byte of an answer had come. A pooled one that a load
+    balancer has forgotten shows so. A time-out doesn't count: the caller has waited long enough.
     """
-    body = {**parameters, "conversation": conversation, "input": text, "stream": True}
-    # The lines as they come: the SDK's events would cost as much as all else in a turn.
-    raw: Any = {"cast_to": object, "stream": True, "stream_cls": openai.Stream[Any]}
-    lines = patiently(client.post, "/responses", body=body, **raw).response.iter_lines()
-    event: dict[str, Any] = {"type": "nothing"}
-    for event in (json.loads(line[5:]) for line in lines if line[:5] == "data:" and "{" in line):
-        if event.get("type") in ("response.output_text.delta", "response.output_text.done"):
-            yield event.get("delta", "\n")
-    last = event.get("response", event)
-    calls = [item for item in last.get("output", []) if item["type"] == "function_call"]
-    for call in calls:  # left unanswered, they would make the next message an error
-        answer = {"type": "function_call_output", "call_id": call["call_id"], "output": NO_TOOLS}
-        client.conversations.items.create(conversation, items=[answer])
-    if calls or event.get("type") != "response.completed":
-        raise WorkflowError(NO_TOOLS if calls else f"{event.get('type')} {last.get('error', last)}")
+    if isinstance(error, openai.APIStatusError):
+        if error.code in HOPELESS or error.type in HOPELESS:
+            return False
+        is_busy = error.status_code in (408, 409, 429) or error.code == "conversation_locked"
+        return is_busy or error.status_code >= 500
+    is_timeout = isinstance(error, openai.APITimeoutError)
+    return isinstance(error, openai.APIConnectionError) and not is_timeout
 
 
-def assistant_reply(client: Any, assistant_id: str, thread: str, text: str) -> Iterator[str]:
-    """Send a message to a thread and yield the run's text, likewise. An old run is ended first."""
-    threads = client.beta.threads
-    send = partial(threads.messages.create, thread, role="user", content=text)
+@dataclass(frozen=True)
+class Patience:
+    """How requests that are refused for a moment are made again: after so many seconds each."""
+
+    pauses: tuple[float, ...] = RETRY_PAUSES
+
+    def ask(
+        self,
+        request: Callable[[], T],
+        passes: Callable[[openai.OpenAIError], bool] = will_pass,
+        within: float = math.inf,
+    ) -> T:
+        """Make a request, and again while its error passes; not after `within` seconds."""
+        deadline = time.monotonic() + within
+        for pause in self.pauses:
+            try:
+                return request()
+            except openai.OpenAIError as error:
+                if not passes(error) or time.monotonic() + pause > deadline:
+                    raise
+            time.sleep(pause)
+        return request()
+
+    @contextmanager
+    def opened(self, stream: AbstractContextManager[T]) -> Iterator[T]:
+        """Open a streamed answer likewise, and close it at the end."""
+        with ExitStack() as stack:
+            yield self.ask(partial(stack.enter_context, stream))
+
+
+@contextmanager
+def noticing_loss(retrieve: Callable[[str], object], conversation: str) -> Iterator[None]:
+    """Tell a conversation that can't go on from other faults; raises ConversationLost."""
     try:
-        patiently(send)
-    except openai.BadRequestError:  # a run is still active: it hung, or its process was lost
-        for run in threads.runs.list(thread, limit=1).data:
-            threads.runs.cancel(run.id, thread_id=thread)
-        patiently(send)
-    stream = patiently(threads.runs.stream(thread_id=thread, assistant_id=assistant_id).__enter__)
-    yield from stream.text_deltas
-    if not (run := stream.current_run) or run.status != "completed":
-        raise WorkflowError(f"the run ended {run and run.status}: {run and run.last_error}")
+        yield
+    except openai.NotFoundError as error:
+        with suppress(openai.NotFoundError):
+            retrieve(conversation)
+            raise  # the conversation is there: something else isn't
+        raise ConversationLost("the conversation is gone") from error
+    except openai.BadRequestError as error:
+        if error.code == TOO_LONG:
+            raise ConversationLost("the conversation is too long") from error
+        raise
+
+
+AnEvent = TypeVar("AnEvent", bound=Event)
+
+
+def events(response: Any, shape: type[AnEvent], dialogue: Dialogue) -> Iterator[AnEvent]:
+    """Yield a streamed answer's events. One that can't be read is logged and left out.
+
+    The SDK's own events cost as much as all else in a turn, and an odd one ends its stream.
+    """
+    for sent in httpx2.EventSource(response.http_response, max_event_size=None):
+        if sent.data in ("", "[DONE]"):
+            continue
+        try:
+            event = shape.model_validate_json(sent.data)
+        except ValidationError as error:
+            why = error.errors(include_input=False)[0]["msg"]  # without what was said
+            log.warning("[%s] ignored an odd line of the workflow's: %s", dialogue.call_sid, why)
+        else:
+            yield event
+
+
+# --- the two kinds ---------------------------------------------------------------------------
+
+
+class ResponsesWorkflow:
+    """Responses on a Conversation; `parameters` are those of a Responses call."""
+
+    def __init__(
+        self, client: openai.OpenAI, parameters: dict[str, Any], patience: Patience
+    ) -> None:
+        """Open no connection yet."""
+        self._client = client
+        self._parameters = parameters
+        self._patience = patience
+
+    def start(self, dialogue: Dialogue) -> str:
+        """Start a Conversation with the opening note in it; return its ID."""
+        opening: Any = dialogue.opening
+        create = partial(self._client.conversations.create, timeout=START_SECONDS)
+        request = partial(create, items=[opening], metadata=dialogue.metadata)
+        return self._patience.ask(request, within=START_SECONDS).id
+
+    def send(self, dialogue: Dialogue, text: str) -> Iterator[str]:
+        """Send a message to the Conversation and yield the Response's text.
+
+        To be read to its end even if unwanted: broken off, it would leave the Conversation locked,
+        and the reply stored or not. A request answered by a 5xx is made again, though a gateway may
+        have answered so while OpenAI stores the message: there is no way to ask.
+        """
+        reply = ResponseReply()
+        conversations = self._client.conversations
+        with (
+            noticing_loss(conversations.retrieve, dialogue.conversation),
+            self._patience.opened(self._request(dialogue, text)) as response,
+        ):
+            for event in events(response, ResponseEvent, dialogue):
+                if piece := reply.take(event):
+                    yield piece
+        for call_id in reply.tool_calls:
+            self._refuse_tool(dialogue, call_id)
+        self._check(reply)
+
+    def _request(self, dialogue: Dialogue, text: str) -> AbstractContextManager[Any]:
+        ours = {"conversation": dialogue.conversation, "input": text, "stream": True}
+        # As an extra body, since the parameters may be newer than the SDK
+        create = self._client.responses.with_streaming_response.create
+        return create(extra_body={**self._parameters, **ours})
+
+    def _refuse_tool(self, dialogue: Dialogue, call_id: str) -> None:
+        """Answer a call of a tool: left open, it would make the next message an error."""
+        output: Any = {"type": "function_call_output", "call_id": call_id, "output": NO_TOOLS}
+        create = self._client.conversations.items.create
+        self._patience.ask(partial(create, dialogue.conversation, items=[output]))
+
+    def _check(self, reply: ResponseReply) -> None:
+        if reply.tool_calls:
+            raise WorkflowError(NO_TOOLS)
+        if reply.end.type == "response.completed":
+            return
+        if TOO_LONG in reply.end.why and not reply.said:
+            raise ConversationLost("the conversation is too long")
+        how = f"{reply.end.type} {reply.end.why}".strip()
+        raise WorkflowError(f"the reply broke off: {how or 'without an end'}")
+
+
+class AssistantWorkflow:
+    """Runs of an assistant on a thread."""
+
+    def __init__(self, client: openai.OpenAI, assistant_id: str, patience: Patience) -> None:
+        """Open no connection yet."""
+        self._threads: Any = client.beta.threads
+        self._assistant_id = assistant_id
+        self._patience = patience
+
+    def start(self, dialogue: Dialogue) -> str:
+        """Start a thread with the opening note in it; return its ID."""
+        create = partial(self._threads.create, timeout=START_SECONDS)
+        request = partial(create, messages=[dialogue.opening], metadata=dialogue.metadata)
+        return str(self._patience.ask(request, within=START_SECONDS).id)
+
+    def send(self, dialogue: Dialogue, text: str) -> Iterator[str]:
+        """Send a message to the thread and yield the run's text."""
+        reply = RunReply()
+        thread = dialogue.conversation
+        with noticing_loss(self._threads.retrieve, thread):
+            self._ask(thread, partial(self._add, thread, text))
+            with ExitStack() as stack:
+                run = partial(stack.enter_context, self._request(thread))
+                for event in events(self._ask(thread, run), RunEvent, dialogue):
+                    if piece := reply.take(event):
+                        yield piece
+        if reply.run.status == "requires_action":
+            self._end_run(thread)
+            raise WorkflowError(NO_TOOLS)
+        if reply.run.status != "completed":
+            raise WorkflowError(f"the run ended {reply.run.status} {reply.run.why} {reply.fault}")
+
+    def _ask(self, thread: str, request: Callable[[], T]) -> T:
+        """Make a request of a thread, and end a run that blocks it.
+
+        It hung, was answered by an error though it had begun, or its process was lost.
+        """
+        try:
+            return self._patience.ask(request)
+        except openai.BadRequestError:
+            if not self._end_run(thread):
+                raise
+        return self._patience.ask(request, passes=will_pass_or_end)
+
+    def _add(self, thread: str, text: str) -> None:
+        """Add the caller's message to the thread, unless it is there in spite of an error."""
+        try:
+            self._threads.messages.create(thread, role="user", content=text)
+        except (openai.InternalServerError, openai.APIConnectionError):
+            if not self._is_last(thread, text):
+                raise
+
+    def _is_last(self, thread: str, text: str) -> bool:
+        last = self._threads.messages.list(thread, limit=1).data
+        return [(each.role, each.content[0].text.value) for each in last] == [("user", text)]
+
+    def _request(self, thread: str) -> AbstractContextManager[Any]:
+        create = self._threads.runs.with_streaming_response.create
+        request = create(thread, assistant_id=self._assistant_id, stream=True)
+        return cast(AbstractContextManager[Any], request)
+
+    def _end_run(self, thread: str) -> bool:
+        """End the thread's run; return whether there was one that was active."""
+        runs = self._threads.runs.list(thread, limit=1).data
+        active = [run.id for run in runs if run.status in ACTIVE]
+        for run_id in active:
+            with suppress(openai.BadRequestError):  # it has just ended
+                self._threads.runs.cancel(run_id, thread_id=thread)
+        return bool(active)
+
+
+def will_pass_or_end(error: openai.OpenAIError) -> bool:
+    """Tell whether a request may be answered a moment later, when a run has ended."""
+    return will_pass(error) or isinstance(error, openai.BadRequestError)
+
+
+# --- the door -----------------------------------------------------------------------------------
 
 
 class WorkflowClient:
-    """The conversations of this process's calls with the workflow, by CallSid."""
+    """The conversations of calls with the workflow that AGENT_WORKFLOW_ID names.
 
-    def __init__(self, settings: Any) -> None:
-        """Choose by AGENT_WORKFLOW_ID; open no connection yet."""
-        url = settings.agent_base_url or settings.openai_base_url
-        # OpenAI's key must not go to another host
-        key = settings.agent_api_key or (not settings.agent_base_url and settings.openai_api_key)
-        # Connections stay warm between turns: httpx would drop them after 5 s
-        http = openai.DefaultHttpxClient(limits=httpx2.Limits(keepalive_expiry=300))
-        client = openai.OpenAI(api_key=key or "none", base_url=url, http_client=http, max_retries=0)
-        client = client.with_options(timeout=settings.workflow_timeout)
-        self.own = isinstance(what := settings.agent_workflow_id, dict)
-        self.conversations: Any = client.conversations if self.own else client.beta.threads
-        self.reply = partial(responses_reply if self.own else assistant_reply, client, what)
-        self.calls: dict[str, dict[str, str]] = {}  # stream parameters of the calls that are here
+    May be used by many threads at once; one a process is enough.
+    """
 
-    @lru_cache(1024)  # noqa: B019 - there is one client a process
+    def __init__(
+        self,
+        settings: Settings,
+        pauses: tuple[float, ...] = RETRY_PAUSES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Open no connection yet. `pauses` are those before each new try of a request, seconds."""
+        self._workflow = workflow_of(settings, Patience(pauses))
+        self._clock = clock
+        self._dialogues: dict[str, Dialogue] = {}
+        self._lock = threading.Lock()
+
     def start(self, call_sid: str, caller: str, called: str) -> str:
-        """Start a call's conversation, once however often it is asked for; return its ID."""
-        about = {"call_sid": call_sid, "caller": caller, "called": called}
-        note = {"role": "user", "content": f"[Phone call from {caller} to {called}.]"}
-        opening = {"items" if self.own else "messages": [note]}
-        return self.conversations.create(metadata=about, **opening, timeout=5).id
+        """Start a call's conversation, once however often it is asked for; return its ID.
+
+        Raises one of FAILURES.
+        """
+        return self._started(self._dialogue(call_sid, caller, called))
+
+    def resume(self, call_sid: str, conversation: str, caller: str, called: str) -> None:
+        """Learn that a call's stream is here, and its conversation; "" if it isn't started yet."""
+        dialogue = self._dialogue(call_sid, caller, called)
+        dialogue.has_stream = True
+        if conversation:
+            dialogue.conversation = conversation
 
     def send_message(self, call_sid: str, transcript: str) -> Iterator[str]:
         """Send what the caller said and yield the text of the reply as it is written.
 
-        Raises one of FAILURES when there is no whole reply.
+        If its conversation can't go on, a new one is started: the workflow then has to ask again
+        what it knew. Raises one of FAILURES when there is no whole reply.
         """
-        call = self.calls[call_sid]
-        talk = call["conversation"] or self.start(call_sid, call["caller"], call["called"])
-        yield from self.reply(talk, transcript)
+        dialogue = self._dialogues.get(call_sid)
+        if dialogue is None:
+            raise WorkflowError("the call was not started, or has ended")
+        self._started(dialogue)
+        try:
+            yield from self._workflow.send(dialogue, transcript)
+        except ConversationLost as lost:
+            log.warning("[%s] goes on in a new conversation: %s", call_sid, lost)
+            dialogue.conversation = ""
+            self._started(dialogue)
+            yield from self._workflow.send(dialogue, transcript)
+
+    def end(self, call_sid: str) -> None:
+        """Forget a call."""
+        with self._lock:
+            self._dialogues.pop(call_sid, None)
+
+    def _started(self, dialogue: Dialogue) -> str:
+        with dialogue.starting:
+            if not dialogue.conversation:
+                dialogue.conversation = self._workflow.start(dialogue)
+            return dialogue.conversation
+
+    def _dialogue(self, call_sid: str, caller: str, called: str) -> Dialogue:
+        with self._lock:
+            self._forget_strays()
+            new = Dialogue(call_sid, caller, called, self._clock())
+            return self._dialogues.setdefault(call_sid, new)
+
+    def _forget_strays(self) -> None:
+        """Forget calls that ended before their stream came, or went to another process with it."""
+        latest = self._clock() - STREAM_SECONDS
+        for dialogue in list(self._dialogues.values()):
+            if not dialogue.has_stream and dialogue.since < latest:
+                del self._dialogues[dialogue.call_sid]
+
+
+def workflow_of(settings: Settings, patience: Patience) -> Workflow:
+    """Return the workflow that the settings name, of whichever kind."""
+    seconds = settings.workflow_timeout
+    client = openai.OpenAI(
+        api_key=settings.workflow_key or "none",
+        base_url=settings.workflow_url,
+        http_client=openai.DefaultHttpxClient(limits=httpx2.Limits(keepalive_expiry=WARM_SECONDS)),
+        timeout=None if math.isinf(seconds) else seconds,
+        max_retries=0,
+    )
+    if isinstance(settings.workflow, str):
+        return AssistantWorkflow(client, settings.workflow, patience)
+    return ResponsesWorkflow(client, settings.workflow, patience)
