@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from aiohttp import web
 from twilio.base.exceptions import TwilioRestException
+from twilio.http.http_client import TwilioHttpClient
 from twilio.request_validator import RequestValidator
 from twilio.rest import Client
 
@@ -40,7 +42,7 @@ def response(verbs: str) -> str:
     return f'<?xml version="1.0" encoding="UTF-8"?><Response>{verbs}</Response>'
 
 
-class App:
+class ScriptedApp:
     """A scripted app: `twiml` for each webhook in turn (the last one again and again)."""
 
     def __init__(self) -> None:
@@ -51,6 +53,7 @@ class App:
         self.raw_header_names: list[str] = []
         self.messages: list[dict[str, Any]] = []
         self.sockets: list[web.WebSocketResponse] = []
+        self.transports: list[asyncio.Transport] = []
         self.refuse_handshake = 0
         self.url = ""
         self._loop = asyncio.new_event_loop()
@@ -73,6 +76,14 @@ class App:
 
     def send_bytes(self, data: bytes) -> None:
         self._run(self.sockets[-1].send_bytes(data))
+
+    def send_raw(self, data: bytes) -> None:
+        """Write bytes past the WebSocket framing."""
+
+        async def write() -> None:
+            self.transports[-1].write(data)
+
+        self._run(write())
 
     def play(self, pcm16: bytes) -> None:
         payload = base64.b64encode(pcm16_to_mulaw(pcm16)).decode()
@@ -128,20 +139,22 @@ class App:
         socket = web.WebSocketResponse(max_msg_size=0)
         await socket.prepare(request)
         self.sockets.append(socket)
+        assert isinstance(request.transport, asyncio.Transport)
+        self.transports.append(request.transport)
         async for message in socket:
             self.messages.append(json.loads(message.data))
         return socket
 
 
 @pytest.fixture
-def app() -> Iterator[App]:
-    app = App()
+def app() -> Iterator[ScriptedApp]:
+    app = ScriptedApp()
     yield app
     app.stop()
 
 
 @pytest.fixture
-def network(app: App) -> Iterator[PhoneNetwork]:
+def network(app: ScriptedApp) -> Iterator[PhoneNetwork]:
     with PhoneNetwork(voice_url=app.url + "/voice", public_url=PUBLIC) as network:
         network.say_seconds_per_character = 0.002
         yield network
@@ -154,7 +167,7 @@ def client(network: PhoneNetwork) -> Any:
     return client
 
 
-def connected(network: PhoneNetwork, app: App, **options: Any) -> Call:
+def connected(network: PhoneNetwork, app: ScriptedApp, **options: Any) -> Call:
     """Place a call and wait until the app knows of its stream."""
     call = network.call(**options)
     call.wait_until(lambda _: app.received("start"), what="start at the app")
@@ -174,7 +187,7 @@ def test_signature_is_the_one_twilio_documents() -> None:
     assert network.signature(url, fields) == "RSOYDt4T1cUTdK1PDd93/VVr8B8="
 
 
-def test_the_call_is_signed_for_the_public_address(network: PhoneNetwork, app: App) -> None:
+def test_the_call_is_signed_for_the_public_address(network: PhoneNetwork, app: ScriptedApp) -> None:
     network.call(path="/voice?conversation=c%201&x=%2F").wait_for_stream()
     form = {key: value for key, value in app.forms[0].items() if not key.startswith("_")}
     validator = RequestValidator(network.auth_token)
@@ -191,14 +204,14 @@ def test_the_call_is_signed_for_the_public_address(network: PhoneNetwork, app: A
 
 @pytest.mark.parametrize("signature", [None, "", "wrong"])
 def test_signatures_can_be_wrong_on_purpose(
-    network: PhoneNetwork, app: App, signature: str | None
+    network: PhoneNetwork, app: ScriptedApp, signature: str | None
 ) -> None:
     network.call(signature=signature, stream_signature=signature).wait_for_stream()
     assert app.forms[0]["_signature"] == ("(none)" if signature is None else signature)
     assert app.handshakes[0].get("x-twilio-signature") == signature
 
 
-def test_the_stream_speaks_twilios_protocol(network: PhoneNetwork, app: App) -> None:
+def test_the_stream_speaks_twilios_protocol(network: PhoneNetwork, app: ScriptedApp) -> None:
     call = connected(network, app)
     stream = call.stream
     call.press("5#")
@@ -237,7 +250,7 @@ def test_the_stream_speaks_twilios_protocol(network: PhoneNetwork, app: App) -> 
     assert network.refusals == []
 
 
-def test_frames_leave_on_an_absolute_schedule(network: PhoneNetwork, app: App) -> None:
+def test_frames_leave_on_an_absolute_schedule(network: PhoneNetwork, app: ScriptedApp) -> None:
     call = network.call()
     call.wait_until(lambda _: call.streams and len(call.frames_sent) > 60, what="60 frames")
     times = call.frames_sent
@@ -245,7 +258,7 @@ def test_frames_leave_on_an_absolute_schedule(network: PhoneNetwork, app: App) -
     assert abs(min(drift[-20:])) < 0.1
 
 
-def test_words_reach_the_app_and_come_back(network: PhoneNetwork, app: App) -> None:
+def test_words_reach_the_app_and_come_back(network: PhoneNetwork, app: ScriptedApp) -> None:
     call = connected(network, app)
     call.say("good morning")
     call.wait_until(lambda _: app.heard() == "good morning", what="words at the app")
@@ -311,7 +324,7 @@ def test_more_than_ten_minutes_is_dropped() -> None:
     assert playback.buffered_ms == 600_000
 
 
-def test_marks_and_clear_over_the_wire(network: PhoneNetwork, app: App) -> None:
+def test_marks_and_clear_over_the_wire(network: PhoneNetwork, app: ScriptedApp) -> None:
     call = connected(network, app)
     stream = call.stream
     app.mark("nothing before")
@@ -385,7 +398,7 @@ def test_the_three_exact_messages_are_good() -> None:
     ],
 )
 def test_a_bad_message_is_refused_and_ends_the_stream(
-    network: PhoneNetwork, app: App, offend: Callable[[App], None]
+    network: PhoneNetwork, app: ScriptedApp, offend: Callable[[ScriptedApp], None]
 ) -> None:
     app.twiml = [response(CONNECT + "<Say>after</Say>")]
     call = connected(network, app)
@@ -397,7 +410,9 @@ def test_a_bad_message_is_refused_and_ends_the_stream(
     assert app.received("stop") == []
 
 
-def test_the_app_closing_the_stream_runs_the_next_verb(network: PhoneNetwork, app: App) -> None:
+def test_the_app_closing_the_stream_runs_the_next_verb(
+    network: PhoneNetwork, app: ScriptedApp
+) -> None:
     redirect = '<Redirect method="POST">/voice?conversation=c&amp;attempt=2</Redirect>'
     app.twiml = [response(CONNECT + redirect), response(CONNECT)]
     call = connected(network, app)
@@ -416,7 +431,7 @@ def test_the_app_closing_the_stream_runs_the_next_verb(network: PhoneNetwork, ap
     assert network.refusals == []
 
 
-def test_a_refused_handshake_runs_the_next_verb(network: PhoneNetwork, app: App) -> None:
+def test_a_refused_handshake_runs_the_next_verb(network: PhoneNetwork, app: ScriptedApp) -> None:
     app.refuse_handshake = 403
     app.twiml = [response(CONNECT + "<Say>sorry</Say><Hangup/>")]
     call = network.call()
@@ -437,7 +452,7 @@ def test_a_refused_handshake_runs_the_next_verb(network: PhoneNetwork, app: App)
     ],
 )
 def test_twiml_is_executed(
-    network: PhoneNetwork, app: App, verbs: str, status: str, reason: str, kinds: list[str]
+    network: PhoneNetwork, app: ScriptedApp, verbs: str, status: str, reason: str, kinds: list[str]
 ) -> None:
     app.twiml = [response(verbs)]
     call = network.call()
@@ -468,7 +483,9 @@ def test_twiml_is_executed(
         ("", "12100"),
     ],
 )
-def test_bad_twiml_is_refused(network: PhoneNetwork, app: App, document: str, code: str) -> None:
+def test_bad_twiml_is_refused(
+    network: PhoneNetwork, app: ScriptedApp, document: str, code: str
+) -> None:
     app.twiml = [document]
     call = network.call()
     call.wait_ended()
@@ -482,7 +499,7 @@ def test_content_that_is_not_xml_is_refused() -> None:
 
 @pytest.mark.parametrize(("statuses", "requests"), [([500, 200], 2), ([500, 500], 2), ([404], 1)])
 def test_a_failing_webhook_is_tried_once_more(
-    network: PhoneNetwork, app: App, statuses: list[int], requests: int
+    network: PhoneNetwork, app: ScriptedApp, statuses: list[int], requests: int
 ) -> None:
     app.twiml = [response("<Hangup/>") if status == 200 else status for status in statuses]
     call = network.call()
@@ -493,7 +510,7 @@ def test_a_failing_webhook_is_tried_once_more(
     assert bool(call.said) != good
 
 
-def test_a_silent_webhook_fails_the_call(network: PhoneNetwork, app: App) -> None:
+def test_a_silent_webhook_fails_the_call(network: PhoneNetwork, app: ScriptedApp) -> None:
     app.delay = 3
     network.webhook_timeout, network.webhook_attempt_timeout = 0.4, 0.2
     call = network.call()
@@ -511,7 +528,9 @@ def test_nobody_at_the_webhook_fails_the_call(network: PhoneNetwork) -> None:
     assert len(network.webhooks) == 2
 
 
-def test_redirect_by_get_carries_the_form_in_the_query(network: PhoneNetwork, app: App) -> None:
+def test_redirect_by_get_carries_the_form_in_the_query(
+    network: PhoneNetwork, app: ScriptedApp
+) -> None:
     app.twiml = [response('<Redirect method="GET">/voice?a=1</Redirect>'), response("<Hangup/>")]
     call = network.call()
     call.wait_ended()
@@ -522,7 +541,7 @@ def test_redirect_by_get_carries_the_form_in_the_query(network: PhoneNetwork, ap
     assert validator.validate(network.webhooks[1].url, {}, app.forms[1]["_signature"])
 
 
-def test_endless_redirects_are_refused(network: PhoneNetwork, app: App) -> None:
+def test_endless_redirects_are_refused(network: PhoneNetwork, app: ScriptedApp) -> None:
     app.twiml = [response("<Redirect>/voice</Redirect>")]
     call = network.call()
     call.wait_ended()
@@ -530,7 +549,7 @@ def test_endless_redirects_are_refused(network: PhoneNetwork, app: App) -> None:
     assert network.refusals
 
 
-def test_rest_completes_a_call(network: PhoneNetwork, app: App, client: Any) -> None:
+def test_rest_completes_a_call(network: PhoneNetwork, app: ScriptedApp, client: Any) -> None:
     app.twiml = [response(CONNECT + "<Say>never</Say>")]
     call = connected(network, app)
     assert client.calls(call.sid).fetch().status == "in-progress"
@@ -546,7 +565,7 @@ def test_rest_completes_a_call(network: PhoneNetwork, app: App, client: Any) -> 
     assert network.refusals == []
 
 
-def test_rest_hands_a_call_over(network: PhoneNetwork, app: App, client: Any) -> None:
+def test_rest_hands_a_call_over(network: PhoneNetwork, app: ScriptedApp, client: Any) -> None:
     app.twiml = [response(CONNECT + "<Say>never</Say>")]
     call = connected(network, app)
     stream = call.stream
@@ -563,7 +582,58 @@ def test_rest_hands_a_call_over(network: PhoneNetwork, app: App, client: Any) ->
     assert network.refusals == []
 
 
-def test_rest_sends_a_call_to_a_url(network: PhoneNetwork, app: App, client: Any) -> None:
+@pytest.mark.parametrize("status", ["completed", "busy", "no-answer", "failed"])
+def test_the_action_of_a_dial_learns_what_became_of_it(
+    network: PhoneNetwork, app: ScriptedApp, client: Any, status: str
+) -> None:
+    app.twiml = [response(CONNECT), response("<Say>back</Say>")]
+    network.dial_status = status
+    call = connected(network, app)
+    dial = f'<Dial action="{PUBLIC}/voice?dialed=1"><Number>+15550009999</Number></Dial>'
+    client.calls(call.sid).update(twiml=response(f"{dial}<Say>never</Say>"))
+    call.wait_for("dial")
+    if status == "completed":
+        call.wait_for("dial_answered")
+        call.dialed_party_hangs_up()
+    call.wait_ended()
+    assert app.forms[1]["_url"] == "/voice?dialed=1"
+    assert app.forms[1]["DialCallStatus"] == status
+    assert ("DialCallDuration" in app.forms[1]) == (status == "completed")
+    assert call.said == ["back"]
+    assert network.refusals == []
+
+
+@pytest.mark.parametrize(
+    "verb", ["<Redirect>/voice</Redirect>", '<Dial action="/voice">+15550009999</Dial>']
+)
+def test_twiml_that_came_by_rest_needs_absolute_urls(
+    network: PhoneNetwork, app: ScriptedApp, client: Any, verb: str
+) -> None:
+    network.dial_status = "busy"
+    call = connected(network, app)
+    client.calls(call.sid).update(twiml=response(verb))
+    call.wait_ended()
+    assert call.end_reason == "application error"
+    assert "11100: '/voice' is no absolute URL" in network.refusals[0]
+
+
+def test_twilios_own_voice_asks_to_hold_and_comes_back(
+    network: PhoneNetwork, app: ScriptedApp, client: Any
+) -> None:
+    app.twiml = [response(CONNECT), response("<Hangup/>")]
+    call = connected(network, app)
+    hold = f"<Say>Please hold.</Say><Redirect>{PUBLIC}/voice?conversation=c</Redirect>"
+    client.calls(call.sid).update(twiml=response(hold))
+    call.wait_ended()
+    said = call.events("say")[0]
+    assert said.detail == {"text": "Please hold."}
+    assert call.events("rest")[0].t <= said.t <= call.events("redirect")[0].t
+    assert app.forms[1]["_url"] == "/voice?conversation=c"
+    assert call.end_reason == "<Hangup>"
+    assert network.refusals == []
+
+
+def test_rest_sends_a_call_to_a_url(network: PhoneNetwork, app: ScriptedApp, client: Any) -> None:
     app.twiml = [response(CONNECT), response("<Say>elsewhere</Say>")]
     call = connected(network, app)
     client.calls(call.sid).update(url=PUBLIC + "/voice?again=1")
@@ -572,7 +642,9 @@ def test_rest_sends_a_call_to_a_url(network: PhoneNetwork, app: App, client: Any
     assert app.forms[1]["_url"] == "/voice?again=1"
 
 
-def test_rest_refuses_what_twilio_refuses(network: PhoneNetwork, app: App, client: Any) -> None:
+def test_rest_refuses_what_twilio_refuses(
+    network: PhoneNetwork, app: ScriptedApp, client: Any
+) -> None:
     call = connected(network, app)
     stranger = Client(network.account_sid, "wrong")
     stranger.api.base_url = network.api_url
@@ -588,13 +660,36 @@ def test_rest_refuses_what_twilio_refuses(network: PhoneNetwork, app: App, clien
             who.calls(sid).update(**update)
         assert (caught.value.status, caught.value.code) == (status, code)
     assert not call.ended
-    network.rest_fail_next(1, 503)
-    with pytest.raises(TwilioRestException):
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(401, 20003), (404, 20404), (429, 20429), (500, 20500)]
+)
+def test_rest_fails_as_told(
+    network: PhoneNetwork, app: ScriptedApp, client: Any, status: int, code: int
+) -> None:
+    call = connected(network, app)
+    network.rest_fail_next(1, status)
+    with pytest.raises(TwilioRestException) as caught:
         client.calls(call.sid).update(status="completed")
+    assert (caught.value.status, caught.value.code) == (status, code)
+    assert not call.ended
+    assert network.refusals == []
+
+
+def test_rest_can_be_slower_than_its_client_waits(network: PhoneNetwork, app: ScriptedApp) -> None:
+    call = connected(network, app)
+    network.rest_delay = 30
+    impatient = Client(
+        network.account_sid, network.auth_token, http_client=TwilioHttpClient(timeout=0.2)
+    )
+    impatient.api.base_url = network.api_url
+    with pytest.raises(requests.exceptions.ReadTimeout):
+        impatient.calls(call.sid).update(status="completed")
     assert not call.ended
 
 
-def test_faults_reach_the_app(network: PhoneNetwork, app: App) -> None:
+def test_faults_reach_the_app(network: PhoneNetwork, app: ScriptedApp) -> None:
     call = network.call(faults=StreamFaults(start={"customParameters": None}))
     stream = call.wait_for_stream()
     call.wait_until(lambda _: len(app.received("media")) > 2, what="media")
@@ -618,13 +713,46 @@ def test_faults_reach_the_app(network: PhoneNetwork, app: App) -> None:
     call.wait_until(lambda _: len(app.received("media")) > sent + 4, what="late media")
 
 
-def test_stop_may_come_before_start(network: PhoneNetwork, app: App) -> None:
+def test_stop_may_come_before_start(network: PhoneNetwork, app: ScriptedApp) -> None:
     call = network.call(faults=StreamFaults(stop_before_start=True))
     call.wait_until(lambda _: len(app.messages) > 3, what="messages")
     assert [message["event"] for message in app.messages[:3]] == ["connected", "stop", "start"]
 
 
-def test_a_reset_breaks_the_stream_and_runs_the_next_verb(network: PhoneNetwork, app: App) -> None:
+@pytest.mark.parametrize("by_fault", [True, False])
+def test_a_mark_may_never_come_back(
+    network: PhoneNetwork, app: ScriptedApp, by_fault: bool
+) -> None:
+    faults = StreamFaults(lost_marks=1) if by_fault else StreamFaults()
+    call = connected(network, app, faults=faults)
+    if not by_fault:
+        call.stream.lose_marks(1)
+    app.mark("lost")
+    app.mark("found")
+    call.wait_until(lambda _: app.marks() == ["found"], what="second mark")
+    assert [entry.detail["name"] for entry in call.events("mark_lost")] == ["lost"]
+
+
+def test_a_stream_may_come_in_another_format(network: PhoneNetwork, app: ScriptedApp) -> None:
+    high = {"encoding": "audio/x-l16", "sampleRate": 16000, "channels": 1}
+    connected(network, app, faults=StreamFaults(start={"mediaFormat": high}))
+    assert app.received("start")[0]["start"]["mediaFormat"] == high
+
+
+def test_a_server_that_masks_its_frames_is_refused(network: PhoneNetwork, app: ScriptedApp) -> None:
+    call = connected(network, app)
+    clear = json.dumps({"event": "clear", "streamSid": app.stream_sid}).encode()
+    app.send_raw(bytes([0x81, len(clear)]) + clear)
+    call.wait_for("clear")
+    app.send_raw(bytes([0x81, 0x80 | len(clear)]) + bytes(4) + clear)
+    call.wait_for("stream_error")
+    assert "a frame is masked" in network.refusals[0]
+    assert len(call.events("clear")) == 1
+
+
+def test_a_reset_breaks_the_stream_and_runs_the_next_verb(
+    network: PhoneNetwork, app: ScriptedApp
+) -> None:
     app.twiml = [response(CONNECT + "<Say>broken</Say>")]
     call = connected(network, app)
     call.stream.reset()
@@ -634,7 +762,9 @@ def test_a_reset_breaks_the_stream_and_runs_the_next_verb(network: PhoneNetwork,
     assert network.refusals == []
 
 
-def test_a_reader_that_stalls_takes_nothing_from_the_app(network: PhoneNetwork, app: App) -> None:
+def test_a_reader_that_stalls_takes_nothing_from_the_app(
+    network: PhoneNetwork, app: ScriptedApp
+) -> None:
     call = connected(network, app)
     stream = call.stream
     stream.stall_reading()
@@ -646,7 +776,7 @@ def test_a_reader_that_stalls_takes_nothing_from_the_app(network: PhoneNetwork, 
     call.wait_until(lambda _: app.marks() == ["unread"], what="mark")
 
 
-def test_calls_end_with_the_network(app: App) -> None:
+def test_calls_end_with_the_network(app: ScriptedApp) -> None:
     with PhoneNetwork(voice_url=app.url + "/voice", public_url=PUBLIC) as network:
         calls = [network.call() for _ in range(5)]
         for call in calls:
@@ -655,7 +785,7 @@ def test_calls_end_with_the_network(app: App) -> None:
     assert network.refusals == []
 
 
-def test_two_calls_may_share_an_id(network: PhoneNetwork, app: App) -> None:
+def test_two_calls_may_share_an_id(network: PhoneNetwork, app: ScriptedApp) -> None:
     calls = [network.call(call_sid="CA" + "a" * 32) for _ in range(2)]
     for call in calls:
         call.wait_for_stream()
@@ -665,7 +795,7 @@ def test_two_calls_may_share_an_id(network: PhoneNetwork, app: App) -> None:
 
 
 def test_a_caller_who_hangs_up_during_a_handover_leaves_nothing_open(
-    network: PhoneNetwork, app: App, client: Any
+    network: PhoneNetwork, app: ScriptedApp, client: Any
 ) -> None:
     call = connected(network, app)
     client.calls(call.sid).update(twiml=response('<Pause length="60"/>'))
@@ -675,7 +805,9 @@ def test_a_caller_who_hangs_up_during_a_handover_leaves_nothing_open(
     assert len(app.received("stop")) == 1
 
 
-def test_the_caller_notices_when_the_agent_has_finished(network: PhoneNetwork, app: App) -> None:
+def test_the_caller_notices_when_the_agent_has_finished(
+    network: PhoneNetwork, app: ScriptedApp
+) -> None:
     call = connected(network, app)
     assert call.quiet_for == 0
     app.play(voice.speak("done") + bytes(160_000))
@@ -684,7 +816,9 @@ def test_the_caller_notices_when_the_agent_has_finished(network: PhoneNetwork, a
     assert call.stream.buffered_ms > 5000  # silence, but played
 
 
-def test_the_webhook_may_hang_while_the_caller_hangs_up(network: PhoneNetwork, app: App) -> None:
+def test_the_webhook_may_hang_while_the_caller_hangs_up(
+    network: PhoneNetwork, app: ScriptedApp
+) -> None:
     app.delay = 2
     call = network.call()
     call.wait_until(lambda _: app.forms, what="webhook")
@@ -693,7 +827,7 @@ def test_the_webhook_may_hang_while_the_caller_hangs_up(network: PhoneNetwork, a
     assert call.streams == []
 
 
-def test_a_public_address_may_have_a_port_and_a_path(app: App) -> None:
+def test_a_public_address_may_have_a_port_and_a_path(app: ScriptedApp) -> None:
     public = "https://edge.example.com:8443/line"
     app.twiml = [response(CONNECT.replace("wss://voice.example.com", "wss" + public[5:]))]
     with PhoneNetwork(voice_url=app.url + "/voice", public_url=public) as network:
@@ -703,7 +837,7 @@ def test_a_public_address_may_have_a_port_and_a_path(app: App) -> None:
 
 
 def test_one_call_from_the_command_line(
-    app: App, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    app: ScriptedApp, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     app.twiml = [response("<Say>Hello</Say>")]
     parser = argparse.ArgumentParser()

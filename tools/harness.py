@@ -220,7 +220,7 @@ class Service:
         self.openai.brain = Brain()
         self.openai.assistants_gone, self.openai.mouth = False, VOICE
         self.openai.redirect_to = ""
-        self.network.rest_delay, self.network.dial_answers = 0.0, True
+        self.network.rest_delay, self.network.dial_status = 0.0, "completed"
         for record in (
             *(self.openai.sessions, self.openai.requests, self.openai.refusals),
             *(self.network.calls, self.network.placed, self.network.webhooks),

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from yarl import URL
 
+from tools.simulator.openai_wire import StrictFrames
+
 if TYPE_CHECKING:
     from tools.simulator.twilio_network import Call
 
@@ -107,6 +109,7 @@ class StreamFaults:
     without_start: bool = False
     start: dict[str, Any] = field(default_factory=dict)  # overrides inside the start message
     pause_sending: bool = False
+    lost_marks: int = 0  # how many of the first marks never come back
 
 
 class BadMessage(Exception):
@@ -181,6 +184,7 @@ class MediaStream:
         self._ticks = 0
         self._skip = 0
         self._repeat = 0
+        self._marks_to_lose = 0
         self._answers: dict[str, Callable[[str], None]] = {
             "media": self._on_media,
             "mark": self._on_mark,
@@ -210,6 +214,7 @@ class MediaStream:
         if not self._ws:
             return
         self.open = True
+        self._read_strictly()
         self.call.note("stream_connected", sid=self.sid, url=self.url)
         self._writer = asyncio.create_task(self._write(self._ws))
         self._reader = asyncio.create_task(self._read(self._ws))
@@ -285,10 +290,19 @@ class MediaStream:
             await ws.close()
         return None
 
+    def _read_strictly(self) -> None:
+        def refuse(fault: str) -> None:
+            self._object(PROTOCOL_ERROR, fault)
+            self._transport().abort()
+
+        protocol: Any = self._transport().get_protocol()
+        protocol._payload_parser = StrictFrames(protocol._payload_parser, refuse, masked=False)
+
     def _open_conversation(self) -> None:
         faults, self.call.faults = self.call.faults, StreamFaults()
         if not faults.pause_sending:
             self._may_send.set()
+        self._marks_to_lose = faults.lost_marks
         self._put('{"event":"connected","protocol":"Call","version":"1.0.0"}')
         if faults.stop_before_start:
             stop = {"accountSid": self.call.account_sid, "callSid": self.call.sid}
@@ -383,6 +397,10 @@ class MediaStream:
 
     def _return(self, marks: list[Mark]) -> None:
         for mark in marks:
+            if self._marks_to_lose:
+                self._marks_to_lose -= 1
+                self.call.note("mark_lost", name=mark.name)
+                continue
             self._send("mark", mark={"name": mark.name})
             how = "played" if mark.played else "cleared"
             self.call.note("mark_sent_back", name=mark.name, how=how)
@@ -480,6 +498,14 @@ class MediaStream:
             self._skip += frames
 
         self._on_loop(skip)
+
+    def lose_marks(self, count: int = 1) -> None:
+        """Never send back the next marks that are due, whether played or cleared."""
+
+        def lose() -> None:
+            self._marks_to_lose += count
+
+        self._on_loop(lose)
 
     def repeat_frames(self, frames: int) -> None:
         """Send each of the caller's next frames twice."""

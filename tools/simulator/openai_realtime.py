@@ -164,7 +164,7 @@ class RealtimeSession:
             reset_connection(self.transport)
 
         protocol: Any = request.protocol
-        protocol._payload_parser = StrictFrames(protocol._payload_parser, refuse)
+        protocol._payload_parser = StrictFrames(protocol._payload_parser, refuse, masked=True)
 
     def _greet(self, request: web.Request) -> None:
         model = self.config["model"]

@@ -27,14 +27,16 @@ def reset_connection(transport: asyncio.BaseTransport | None) -> None:
 
 
 class StrictFrames:
-    """Hand a client's WebSocket frames on to aiohttp's `reader`, once their heads are sound.
+    """Hand a peer's WebSocket frames on to aiohttp's `reader`, once their heads are sound.
 
-    aiohttp forgives what RFC 6455 (5.1, 5.2) forbids: a frame that is not masked, and a length in
-    more bytes than it needs. `complain` is told of the first such frame, and nothing is read after.
+    aiohttp forgives what RFC 6455 (5.1, 5.2) forbids: a client's frame that is not masked, a
+    server's that is, and a length in more bytes than it needs. `complain` is told of the first such
+    frame, and nothing is read after.
     """
 
-    def __init__(self, reader: Any, complain: Callable[[str], None]) -> None:
+    def __init__(self, reader: Any, complain: Callable[[str], None], *, masked: bool) -> None:
         self._reader, self._complain, self._data = reader, complain, bytearray()
+        self._masked = masked
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reader, name)
@@ -51,7 +53,7 @@ class StrictFrames:
             if fault := self._fault(extra, size):
                 self._complain(fault)
                 return True, b""
-            end = 2 + extra + 4 + size
+            end = 2 + extra + 4 * self._masked + size
             if len(self._data) < end:
                 break
             del self._data[:end]
@@ -59,8 +61,9 @@ class StrictFrames:
         return done
 
     def _fault(self, extra: int, size: int) -> str:
-        if not self._data[1] & 128:
-            return "a frame is not masked"
+        masked = bool(self._data[1] & 128)
+        if masked != self._masked:
+            return "a frame is masked" if masked else "a frame is not masked"
         if size < {0: 0, 2: 126, 8: 65536}[extra]:
             return f"a length of {size} is written in {extra} bytes, more than it needs"
         return ""

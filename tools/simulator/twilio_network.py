@@ -464,7 +464,7 @@ class Call:
         await self._follow_action(verb)
 
     async def _redirect(self, verb: twiml.Verb) -> None:
-        url = urljoin(self._document_url, verb.text)
+        url = self._absolute(verb.text)
         self.note("redirect", url=url)
         raise _GoTo(await self._fetch(url, verb.attributes.get("method", "POST")))
 
@@ -498,18 +498,35 @@ class Call:
         self.status = "dialing"
         self.note("dial", number=number, caller_id=caller_id)
         self._party_left = asyncio.Event()
-        if self.network.dial_answers:
-            self.status = "in-progress"
-            self.note("dial_answered")
-            await self._party_left.wait()
+        outcome = {"DialCallSid": "CA" + secrets.token_hex(16)}
+        outcome["DialCallStatus"] = self.network.dial_status
         self.status = "in-progress"
-        outcome = "completed" if self.network.dial_answers else "no-answer"
-        await self._follow_action(verb, DialCallStatus=outcome)
+        if self.network.dial_status == "completed":
+            self.note("dial_answered")
+            answered = time.monotonic()
+            await self._party_left.wait()
+            outcome["DialCallDuration"] = str(round(time.monotonic() - answered))
+        else:
+            self.note("dial_failed", status=self.network.dial_status)
+        await self._follow_action(verb, **outcome)
 
     async def _follow_action(self, verb: twiml.Verb, **fields: str) -> None:
         if action := verb.attributes.get("action"):
-            url = urljoin(self._document_url, action)
+            url = self._absolute(action)
             raise _GoTo(await self._fetch(url, verb.attributes.get("method", "POST"), **fields))
+
+    def _absolute(self, url: str) -> str:
+        """Resolve a URL against its document's; TwiML that came by REST has none."""
+        resolved = urljoin(self._document_url, url)
+        if not urlsplit(resolved).netloc:
+            raise twiml.TwimlError(11100, f"{url!r} is no absolute URL, in TwiML without one")
+        return resolved
+
+    async def read_twiml(self, xml: str) -> twiml.Document:
+        """Read TwiML that came by REST."""
+        self._document_url = ""
+        self.note("twiml", xml=xml)
+        return twiml.parse(xml.encode())
 
     _verbs: ClassVar[dict[str, Callable[[Call, twiml.Verb], Awaitable[None]]]] = {
         "Connect": _connect,
@@ -664,7 +681,8 @@ class PhoneNetwork:
         self.refusals: list[str] = []
         self.rest_failures: list[int] = []  # what the next requests are answered with
         self.rest_delay = 0.0
-        self.dial_answers = True
+        self.dial_status = "completed"
+        """What becomes of a <Dial>: completed (somebody answers), busy, no-answer or failed."""
         self.say_seconds_per_character = 0.02
         self.webhook_timeout = 15.0  # for both tries together
         self.webhook_attempt_timeout = 15.0
@@ -818,7 +836,7 @@ class PhoneNetwork:
             record.status = self.rest_failures.pop(0)
             if not record.status and request.transport:
                 request.transport.abort()
-            return _rest_error(record.status or 500, 20500, "An internal server error occurred")
+            return _rest_error(record.status or 500, *_rest_fault(record))
         response = self._answer_rest(request, fields)
         record.status = response.status
         return response
@@ -845,7 +863,7 @@ class PhoneNetwork:
         if "Status" in fields:
             call._end(_CallOver("completed by REST"))
         elif "Twiml" in fields:
-            call._take_over(_parsed(fields["Twiml"]))
+            call._take_over(call.read_twiml(fields["Twiml"]))
         elif "Url" in fields:
             call._take_over(call._fetch(fields["Url"], fields.get("Method", "POST")))
 
@@ -874,6 +892,16 @@ def _update_problem(call: Call, fields: dict[str, str]) -> str | None:
     return next((problem for problem, present in problems.items() if present), None)
 
 
+def _rest_fault(request: RestRequest) -> tuple[int, str]:
+    """Return the code and the words that go with a status that a test asked for."""
+    faults = {
+        401: (20003, "Authenticate"),
+        404: (20404, f"The requested resource {request.path} was not found"),
+        429: (20429, "Too Many Requests"),
+    }
+    return faults.get(request.status, (20500, "An internal server error occurred"))
+
+
 def _rest_error(status: int, code: int, message: str) -> web.Response:
     more = f"https://www.twilio.com/docs/errors/{code}"
     body = {"code": code, "message": message, "more_info": more, "status": status}
@@ -891,10 +919,6 @@ def _call_resource(call: Call) -> dict[str, Any]:
         "status": call.status if not call._ending else call._ending.status,
         "uri": f"/2010-04-01/Accounts/{call.account_sid}/Calls/{call.sid}.json",
     }
-
-
-async def _parsed(xml: str) -> twiml.Document:
-    return twiml.parse(xml.encode())
 
 
 def add_call(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
