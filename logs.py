@@ -1,0 +1,105 @@
+"""The log: its lines can't be forged, and hold no more than two digits of a phone number."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import re
+from collections.abc import Iterator
+
+FORMAT = "%(message)s"
+
+log = logging.getLogger("voice_agent")
+
+# --- phone numbers ----------------------------------------------------------------------------
+
+# A digit, percent-encoded or not, of any script.
+DIGIT = r"(?:\d|%3\d)"
+# What people and encoders write between two digits: blanks, dashes, brackets, `%20`, `\u2011`, ...
+GAP = r"(?:[^\w\\%\n]|_|%(?!3\d)[0-9A-Fa-f]{2}|\\u[0-9a-f]{4}|\\x[0-9a-f]{2}|\\[nrt])"
+NUMBER = rf"\+?(?:{DIGIT}{GAP}{{0,4}}){{6,}}{DIGIT}"
+
+DATE = r"(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])(?![-.\d])"
+TIME = r"[0-2]\d:[0-5]\d:[0-5]\d(?![:\d])(?:[.,]\d{1,6})?(?:Z|[ ]?[+-]\d\d:?\d\d)?"
+OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+# What has as many digits and must stay readable, each as it stands in a log.
+NO_NUMBER = (
+    rf"(?<!\d){DATE}(?:[T ,]{{1,2}}{TIME})?",
+    rf"(?<!\d)\d\d/[A-Z][a-z]{{2}}/\d{{4}}[: ]{TIME}",
+    rf"(?<![:\d]){TIME}",
+    rf"(?<![\w.])(?:{OCTET}\.){{3}}{OCTET}(?!\.?\d)(?::\d{{1,5}}\b)?",
+    r"//[A-Za-z][A-Za-z.-]*:\d{1,5}\b",  # a host and its port
+    r"HTTP/\d(?:\.\d)?\"? \d{3} (?:\d{1,9}\b|-)",  # a status and a size
+    r"\b[A-Z]{2}[0-9a-f]{32}\b",  # a SID
+    r"(?<![^\W_])(?=\d*[a-f])[0-9a-f]{24,}(?![^\W_])",  # an ID of OpenAI's
+    r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b",
+    r"\b0x[0-9a-f]+\b",  # where an object is in memory
+)
+NUMBERS = re.compile(rf"(?P<kept>{'|'.join(NO_NUMBER)})|{NUMBER}")
+
+
+def mask_numbers(text: str) -> str:
+    """Leave no more than the last two digits of any phone number in a text.
+
+    A phone number is seven digits or more, whatever stands between them.
+    """
+    return NUMBERS.sub(_masked, text)
+
+
+def _masked(match: re.Match[str]) -> str:
+    if match["kept"]:
+        return match["kept"]
+    digits = re.sub("%3(?=[0-9])|%[0-9A-F]{2}|\\\\u[0-9a-f]{4}|\\\\x[0-9a-f]{2}", "", match[0])
+    last_two = re.findall(r"\d", digits)[-2:]
+    return "***" + "".join(last_two)
+
+
+# --- lines ------------------------------------------------------------------------------------
+
+# What would end a line, reorder it, or can't be written: control characters, Unicode's line and
+# paragraph separators, changes of direction, lone surrogates.
+UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+CALL = re.compile(r"\[CA[^\]]*\] ")
+
+
+class SafeFormatter(logging.Formatter):
+    """Format as another formatter does, with numbers masked and every line the log's own."""
+
+    def __init__(self, inner: logging.Formatter) -> None:
+        """Wrap the formatter that decides about time, level and the like."""
+        super().__init__()
+        self.inner = inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line, and a traceback's below it, each with the call that it belongs to."""
+        safe = copy.copy(record)
+        safe.msg = _escaped(record.getMessage())
+        safe.args = None
+        call = CALL.match(safe.msg)
+        margin = call[0] if call else "  "
+        first, *traceback = self.inner.format(safe).split("\n")
+        lines = [first, *(margin + _escaped(line) for line in traceback)]
+        return mask_numbers("\n".join(lines))
+
+
+def _escaped(text: str) -> str:
+    return UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def open_log() -> None:
+    """Write the app's log to standard error, and make every handler's lines safe, whose ever."""
+    logging.basicConfig(format=FORMAT)
+    logging.getLogger("werkzeug").setLevel("WARNING")
+    log.setLevel("INFO")
+    for handler in _handlers():
+        if not isinstance(handler.formatter, SafeFormatter):
+            handler.setFormatter(SafeFormatter(handler.formatter or logging.Formatter(FORMAT)))
+
+
+def _handlers() -> Iterator[logging.Handler]:
+    """Find them all: gunicorn's loggers have handlers of their own."""
+    root = logging.getLogger()
+    yield from root.handlers
+    for logger in root.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger):
+            yield from logger.handlers
