@@ -106,7 +106,7 @@ def health() -> tuple[dict[str, str], int]:
 @app.post("/voice")
 def voice() -> Response:
     """Connect a call to its stream, or tell Twilio what else to do with it."""
-    attempt = request.args.get("attempt", 0, type=int)  # how often the call has come back
+    attempt = max(0, request.args.get("attempt", 0, type=int))  # how often the call has come back
     if twilio_calls().is_finished(request.form.get("CallSid", "")):
         return twiml("goodbye.xml")
     if request.args.get("after") == "transfer":

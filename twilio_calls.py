@@ -87,7 +87,7 @@ class TwilioCalls:
             try:
                 return self._post(call, change)
             except requests.HTTPError as error:
-                if error.response.status_code < 500:
+                if error.response is not None and error.response.status_code < 500:
                     raise
             sleep(pause)
         return self._post(call, change)

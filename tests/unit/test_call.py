@@ -1,0 +1,80 @@
+"""What a stream's first messages tell of its call."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from call import Call, find_start
+
+PARAMETERS = {
+    "conversation": "conv_1",
+    "caller": "+15552223333",
+    "called": "+15550001111",
+    "attempt": "2",
+    "opening": "bridge",
+}
+
+
+def start(**changes: Any) -> bytes:
+    body = {
+        "accountSid": "AC1",
+        "streamSid": "MZ1",
+        "callSid": "CA1",
+        "tracks": ["inbound"],
+        "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
+        "customParameters": PARAMETERS,
+        **changes,
+    }
+    return json.dumps({"event": "start", "start": body, "streamSid": "MZ1"}).encode()
+
+
+def test_a_start_tells_who_calls_whom_and_how_far_the_call_is() -> None:
+    messages = iter([b'{"event": "connected", "protocol": "Call"}', start()])
+    assert find_start(messages) == Call(
+        sid="CA1",
+        stream_sid="MZ1",
+        caller="+15552223333",
+        called="+15550001111",
+        conversation="conv_1",
+        attempt=2,
+        opening="bridge",
+    )
+
+
+@pytest.mark.parametrize("parameters", [{}, None, {"attempt": "many"}, {"attempt": "-1"}])
+def test_a_start_without_our_parameters_is_a_new_call_of_somebody_unknown(parameters: Any) -> None:
+    call = find_start(iter([start(customParameters=parameters)]))
+    assert call
+    assert (call.sid, call.caller, call.conversation, call.attempt) == ("CA1", "", "", 0)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"[]",
+        b'{"event": "start"}',
+        b'{"event": "start", "start": {"callSid": "CA1"}}',
+        b'{"event": "start", "streamSid": "MZ1", "start": {"callSid": 7}}',
+        start(callSid=None),
+    ],
+)
+def test_a_stream_that_does_not_say_whose_it_is_carries_no_call(message: bytes) -> None:
+    assert find_start(iter([message, start()])) is None
+
+
+def test_sound_other_than_mulaw_is_refused_in_one_clear_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sound = {"encoding": "audio/opus", "sampleRate": 48000, "channels": 1}
+    assert find_start(iter([start(mediaFormat=sound)])) is None
+    (line,) = caplog.messages
+    assert "audio/opus" in line
+    assert "audioFormat" in line
+
+
+def test_a_stream_that_ends_before_its_start_carries_no_call() -> None:
+    assert find_start(iter([b'{"event": "stop"}'])) is None

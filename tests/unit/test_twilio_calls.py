@@ -1,0 +1,152 @@
+"""What is asked of Twilio's REST API, over HTTP, and what comes of its answers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl
+from xml.etree import ElementTree
+
+import pytest
+
+import twilio_calls
+from app import app
+from call import Call
+from settings import Settings
+from tests.unit.environment import REQUIRED
+from twilio_calls import TwilioCalls
+
+CALL = Call("CA1", "MZ1", "+15552223333", "+15550001111", "conv 1", 1, "greeting")
+
+
+class Rest(ThreadingHTTPServer):
+    """Answers with the given statuses in turn, then with 200, and keeps the forms."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.statuses: list[int] = []
+        self.forms: list[dict[str, str]] = []
+        self.paths: list[str] = []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Answer(BaseHTTPRequestHandler):
+    """One request."""
+
+    server: Rest
+
+    def do_POST(self) -> None:
+        form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.server.paths.append(self.path)
+        self.server.forms.append(dict(parse_qsl(form, strict_parsing=True)))
+        self.send_response(self.server.statuses.pop(0) if self.server.statuses else 200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Be quiet."""
+
+
+@pytest.fixture
+def rest() -> Iterator[Rest]:
+    server = Rest()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def calls(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> TwilioCalls:
+    monkeypatch.setattr(twilio_calls, "REST_PAUSES", (0.0, 0.0))
+    return make(rest, transfer_number="+15554445555")
+
+
+def make(rest: Rest, **changes: str) -> TwilioCalls:
+    settings = Settings(**REQUIRED, twilio_api_url=rest.url, **changes)  # type: ignore[arg-type]
+    return TwilioCalls(settings, app.jinja_env)
+
+
+def twiml(rest: Rest) -> ElementTree.Element:
+    (form,) = rest.forms
+    return ElementTree.fromstring(form["Twiml"])
+
+
+def test_a_call_is_hung_up(calls: TwilioCalls, rest: Rest) -> None:
+    calls.hang_up(CALL)
+    assert rest.forms == [{"Status": "completed"}]
+    account = REQUIRED["twilio_account_sid"]
+    assert rest.paths == [f"/2010-04-01/Accounts/{account}/Calls/CA1.json"]
+    assert not calls.is_finished("CA1")
+
+
+@pytest.mark.parametrize("statuses", [[500], [503, 500]])
+def test_what_stumbles_is_asked_again(calls: TwilioCalls, rest: Rest, statuses: list[int]) -> None:
+    rest.statuses = [*statuses]
+    calls.hang_up(CALL)
+    assert len(rest.forms) == len(statuses) + 1
+
+
+@pytest.mark.parametrize("statuses", [[401], [400], [500, 500, 500]])
+def test_a_call_that_cannot_be_hung_up_is_known_when_it_comes_back(
+    calls: TwilioCalls, rest: Rest, statuses: list[int]
+) -> None:
+    rest.statuses = [*statuses]
+    with pytest.raises(OSError):
+        calls.hang_up(CALL)
+    assert len(rest.forms) == len(statuses)
+    assert calls.is_finished("CA1")
+    assert not calls.is_finished("CA2")
+
+
+def test_a_call_that_has_ended_by_itself_is_no_failure(calls: TwilioCalls, rest: Rest) -> None:
+    rest.statuses = [404]
+    calls.hang_up(CALL)
+    assert not calls.is_finished("CA1")
+
+
+def test_a_transfer_dials_the_number_and_comes_back_afterwards(
+    calls: TwilioCalls, rest: Rest
+) -> None:
+    calls.transfer(CALL)
+    dial = twiml(rest)[0]
+    assert (dial.tag, dial.text) == ("Dial", "+15554445555")
+    assert dial.attrib["callerId"] == "+15550001111"
+    where = REQUIRED["webhook_url"] + "/voice?conversation=conv+1&attempt=1&after=transfer"
+    assert dial.attrib["action"] == where
+
+
+@pytest.mark.parametrize("called", ["sip:desk@example.com", "client:desk", "", "anonymous", "+1"])
+def test_what_is_no_phone_number_is_no_caller_id(
+    calls: TwilioCalls, rest: Rest, called: str
+) -> None:
+    calls.transfer(Call("CA1", "MZ1", "+15552223333", called, "c", 0, ""))
+    assert twiml(rest)[0].attrib["callerId"] == REQUIRED["twilio_phone_number"]
+
+
+def test_without_a_number_there_is_no_transfer(rest: Rest) -> None:
+    with pytest.raises(OSError, match="TRANSFER_NUMBER"):
+        make(rest).transfer(CALL)
+    assert rest.forms == []
+
+
+def test_on_hold_the_caller_hears_why_and_comes_back(calls: TwilioCalls, rest: Rest) -> None:
+    calls.hold(CALL)
+    say, redirect = twiml(rest)
+    assert (say.tag, say.text) == ("Say", "One moment, please.")
+    where = REQUIRED["webhook_url"] + "/voice?conversation=conv+1&attempt=2&after=hold"
+    assert (redirect.tag, redirect.text) == ("Redirect", where)
+
+
+def test_giving_up_says_so_and_ends_the_call(calls: TwilioCalls, rest: Rest) -> None:
+    calls.give_up(CALL)
+    assert [verb.tag for verb in twiml(rest)] == ["Say", "Hangup"]
+
+
+def test_what_settings_say_is_escaped(rest: Rest) -> None:
+    make(rest, unavailable='We can\'t <now> & "later"').give_up(CALL)
+    assert twiml(rest)[0].text == 'We can\'t <now> & "later"'

@@ -1,0 +1,282 @@
+"""`POST /voice` and `GET /health`, asked in-process as Twilio and others ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+from urllib.parse import parse_qs, urlsplit
+from xml.etree import ElementTree
+
+import pytest
+from flask.testing import FlaskClient
+from twilio.request_validator import RequestValidator
+from werkzeug.test import TestResponse
+
+import app
+from call import Call
+from settings import settings
+from tests.unit.environment import REQUIRED
+from tools.simulator.openai_server import OpenAISimulator
+from tools.simulator.speech import ToneVoice
+from voice_handler import DRAINING
+
+PUBLIC_URL = REQUIRED["webhook_url"]
+CALLER, CALLED = "+15552223333", "+15550001111"
+SID = "CA" + "7" * 32
+FORM = {"CallSid": SID, "From": CALLER, "To": CALLED, "CallStatus": "ringing", "Digits": ""}
+
+
+class Site(NamedTuple):
+    """The app, and the OpenAI behind it."""
+
+    client: FlaskClient
+    openai: OpenAISimulator
+
+    def post(
+        self,
+        path: str = "/voice",
+        form: Mapping[str, str] = FORM,
+        signature: str | None = "right",
+        headers: Mapping[str, str] | None = None,
+    ) -> TestResponse:
+        """Ask as Twilio does. `signature`: "right", None for no header, or what is to be sent."""
+        if signature == "right":
+            signature = sign(PUBLIC_URL + path, form)
+        signed = {} if signature is None else {"X-Twilio-Signature": signature}
+        return self.client.post(path, data=form, headers={**(headers or {}), **signed})
+
+
+def sign(url: str, form: Mapping[str, str]) -> str:
+    return str(RequestValidator(REQUIRED["twilio_auth_token"]).compute_signature(url, dict(form)))
+
+
+def clear_caches() -> None:
+    for cached in (settings, app.workflow, app.twilio_calls):
+        cached.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def openai() -> Iterator[OpenAISimulator]:
+    voice = ToneVoice()
+    simulator = OpenAISimulator(ears=voice, mouth=voice, api_key=REQUIRED["openai_api_key"])
+    simulator.start()
+    yield simulator
+    simulator.stop()
+
+
+@pytest.fixture
+def site(openai: OpenAISimulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    for name, value in {**REQUIRED, "openai_base_url": openai.base_url, "max_calls": "2"}.items():
+        monkeypatch.setenv(name.upper(), value)
+    clear_caches()
+    openai.requests.clear()
+    yield Site(app.app.test_client(), openai)
+    DRAINING.clear()
+    clear_caches()
+
+
+def verbs(answer: TestResponse) -> list[str]:
+    return [node.tag for node in ElementTree.fromstring(answer.text)]
+
+
+def element(answer: TestResponse, name: str) -> ElementTree.Element:
+    found = ElementTree.fromstring(answer.text).find(f".//{name}")
+    assert found is not None, answer.text
+    return found
+
+
+def parameters(answer: TestResponse) -> dict[str, str]:
+    nodes = ElementTree.fromstring(answer.text).iter("Parameter")
+    return {node.attrib["name"]: node.attrib["value"] for node in nodes}
+
+
+# --- a call comes in ------------------------------------------------------------------------------
+
+
+def test_a_call_is_connected_to_its_stream_with_a_safety_net(site: Site) -> None:
+    answer = site.post()
+    assert answer.status_code == 200
+    assert answer.content_type.startswith("text/xml")
+    assert verbs(answer) == ["Connect", "Redirect"]
+    assert element(answer, "Stream").attrib == {"url": "wss://voice.example.com/media-stream"}
+    conversation = parameters(answer)["conversation"]
+    assert conversation in site.openai.conversations
+    assert parameters(answer) == {
+        "conversation": conversation,
+        "caller": CALLER,
+        "called": CALLED,
+        "attempt": "0",
+        "opening": "greeting",
+    }
+    again = urlsplit(element(answer, "Redirect").text or "")
+    assert again.path == "/voice"
+    assert parse_qs(again.query) == {"conversation": [conversation], "attempt": ["1"]}
+
+
+def test_asking_twice_for_a_call_starts_one_conversation(site: Site) -> None:
+    first, second = site.post(), site.post()
+    other = site.post(form={**FORM, "CallSid": "CA" + "4" * 32})
+    assert first.text == second.text
+    assert parameters(other)["conversation"] != parameters(first)["conversation"]
+
+
+def test_the_call_is_answered_though_the_workflow_refuses(site: Site) -> None:
+    site.openai.brain.fail_create = [401]
+    assert parameters(site.post())["conversation"] == ""
+
+
+def test_a_full_process_is_busy_for_new_calls_only(site: Site) -> None:
+    app.settings.cache_clear()
+    DRAINING.set()
+    answer = site.post()
+    assert verbs(answer) == ["Reject"]
+    assert element(answer, "Reject").attrib == {"reason": "busy"}
+    assert verbs(site.post("/voice?conversation=conv_1&attempt=1")) == ["Connect", "Redirect"]
+
+
+# --- a call comes back ----------------------------------------------------------------------------
+
+
+def test_attempts_are_counted_and_bounded(site: Site) -> None:
+    path = "/voice"
+    seen = []
+    answer = site.post(path)
+    while "Redirect" in verbs(answer):
+        seen.append(parameters(answer))
+        answer = site.post(element(answer, "Redirect").text or "")
+    assert [each["attempt"] for each in seen] == ["0", "1", "2", "3"]
+    assert [each["opening"] for each in seen] == ["greeting", "bridge", "bridge", "bridge"]
+    assert len({each["conversation"] for each in seen}) == 1
+    assert verbs(answer) == ["Say", "Hangup"]
+    assert element(answer, "Say").text == settings().unavailable
+
+
+def test_a_call_that_keeps_breaking_is_told_to_wait(site: Site) -> None:
+    assert verbs(site.post("/voice?conversation=conv_1&attempt=1")) == ["Connect", "Redirect"]
+    again = site.post("/voice?conversation=conv_1&attempt=2")
+    assert verbs(again) == ["Say", "Pause", "Connect", "Redirect"]
+
+
+def test_a_call_that_was_on_hold_is_not_told_twice_to_wait(site: Site) -> None:
+    answer = site.post("/voice?conversation=conv_1&attempt=2&after=hold")
+    assert verbs(answer) == ["Connect", "Redirect"]
+
+
+@pytest.mark.parametrize("status", ["busy", "no-answer", "failed", "canceled", ""])
+def test_a_transfer_that_nobody_answers_comes_back_to_the_conversation(
+    site: Site, status: str
+) -> None:
+    path = "/voice?conversation=conv_1&attempt=1&after=transfer"
+    answer = site.post(path, {**FORM, "DialCallStatus": status})
+    assert verbs(answer) == ["Connect", "Redirect"]
+    assert parameters(answer)["conversation"] == "conv_1"
+    assert parameters(answer)["opening"] == "no_transfer"
+
+
+@pytest.mark.parametrize("status", ["completed", "answered"])
+def test_a_call_whose_transfer_was_answered_is_over(site: Site, status: str) -> None:
+    path = "/voice?conversation=conv_1&attempt=1&after=transfer"
+    assert verbs(site.post(path, {**FORM, "DialCallStatus": status})) == ["Hangup"]
+
+
+def test_a_call_that_could_not_be_hung_up_is_not_begun_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWILIO_API_URL", "http://127.0.0.1:1")  # nobody listens there
+    monkeypatch.setattr("twilio_calls.REST_PAUSES", ())
+    clear_caches()
+    with pytest.raises(OSError):
+        app.twilio_calls().hang_up(Call(SID, "MZ1", CALLER, CALLED, "conv_1", 0, "greeting"))
+    assert verbs(site.post("/voice?conversation=conv_1&attempt=1")) == ["Hangup"]
+
+
+# --- who may come in ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("signature", [None, "", "wrong", "é".encode().decode("latin-1")])
+@pytest.mark.parametrize("path", ["/voice", "/voice?conversation=conv_1&attempt=1"])
+def test_a_webhook_without_the_right_signature_gets_403(
+    site: Site, path: str, signature: str | None
+) -> None:
+    assert site.post(path, signature=signature).status_code == 403
+    assert site.openai.requests == []
+
+
+def test_a_signature_for_other_fields_or_another_url_gets_403(site: Site) -> None:
+    signature = sign(f"{PUBLIC_URL}/voice", FORM)
+    assert site.post(form={**FORM, "From": "+1666"}, signature=signature).status_code == 403
+    assert site.post("/voice?attempt=1", signature=signature).status_code == 403
+    local = sign("http://localhost/voice", FORM)
+    assert site.post(signature=local).status_code == 403
+    assert site.openai.requests == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Forwarded-Host": "voice.example.com", "X-Forwarded-Proto": "https"},
+        {"X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "http"},
+        {"Host": "10.0.0.7:8080", "X-Forwarded-Port": "8080", "X-Forwarded-For": "10.1.1.1"},
+        {"Forwarded": "host=evil.example;proto=http", "X-Original-URL": "/other"},
+    ],
+    ids=str,
+)
+def test_signatures_hold_behind_proxies_that_rewrite(site: Site, headers: dict[str, str]) -> None:
+    assert site.post(headers=headers).status_code == 200
+    assert site.post(signature="wrong", headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "attempt=x",
+        "attempt=",
+        "attempt=-7",
+        "attempt=99999999999999999999",
+        "attempt=1&attempt=2",
+        "a=%C3%A9+b%2Fc&d",
+        "conversation=&attempt=0",
+        "conversation=%3Cconv%3E%26%22&attempt=1",
+        "after=transfer",
+        "after=hold",
+        "after=nonsense&attempt=2",
+        "x=1?",
+        "%00=%FF",
+    ],
+)
+def test_odd_queries_are_answered_with_twiml(site: Site, query: str) -> None:
+    answer = site.post(f"/voice?{query}")
+    assert answer.status_code == 200
+    assert verbs(answer)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {},
+        {"CallSid": SID},
+        {**FORM, "From": "Anonymous", "CallerName": "Zoë & <Söhne>"},
+        {**FORM, "From": 'sip:zoë@example.com;x="1"'},
+        {**FORM, "From": "+266696687", "To": "client:desk"},
+    ],
+    ids=str,
+)
+def test_odd_forms_are_answered_with_twiml(site: Site, form: dict[str, str]) -> None:
+    answer = site.post(form=form)
+    assert answer.status_code == 200
+    assert parameters(answer)["caller"] == form.get("From", "")
+
+
+def test_what_is_not_ours_is_refused(site: Site) -> None:
+    assert site.client.get("/voice").status_code in (403, 405)
+    assert site.client.get("/").status_code in (403, 404)
+    assert site.client.post("/health").status_code == 405
+    assert site.post(form={**FORM, "Large": "x" * 100_000}).status_code == 413
+
+
+def test_health_is_unsigned_and_tells_of_draining(site: Site) -> None:
+    answer = site.client.get("/health")
+    assert (answer.status_code, answer.json) == (200, {"status": "healthy"})
+    DRAINING.set()
+    answer = site.client.get("/health")
+    assert (answer.status_code, answer.json) == (503, {"status": "draining"})
