@@ -1,7 +1,9 @@
-"""Streamed replies of a workflow, read event by event: what is to be said, and how it ended.
+"""Streamed replies of a workflow, read event by event: what is to be said, and how they ended.
 
-One class a kind: `ResponseReply` for Responses, `RunReply` for runs of the Assistants API. Servers
-that imitate OpenAI are read leniently, and text is said once by whichever events it comes.
+One class a kind: `ResponseReply` for Responses, `RunReply` for runs of the Assistants API. Both are
+lenient with servers that imitate OpenAI: a field that is not as it should be counts as absent, and
+a text is said once by whichever events it comes. Parts of a reply, like a commentary and the
+answer, are lines of their own.
 """
 
 from __future__ import annotations
@@ -11,6 +13,9 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic import ValidatorFunctionWrapHandler as Validator
+
+NO_TOOLS = "the workflow asked for a tool's output; this service runs no tools"
+TOO_LONG = "context_length_exceeded"
 
 
 class Lenient(BaseModel):
@@ -35,22 +40,13 @@ class Problem(Lenient):
     reason: str = ""
 
     def __str__(self) -> str:
-        """Say it in a line."""
-        return " ".join(filter(None, [self.code, self.message, self.reason]))
+        """Tell it in a line."""
+        return joined(self.code, self.message, self.reason)
 
 
-class Event(Lenient):
-    """An event of a streamed answer. An error is told in one of these ways."""
-
-    code: str = ""
-    message: str = ""
-    error: Problem | str = ""
-
-    @property
-    def fault(self) -> str:
-        """What error it tells of, if any."""
-        told = [self.code, self.message, str(self.error)]
-        return " ".join(filter(None, told))
+def joined(*words: object) -> str:
+    """Join what there is of these."""
+    return " ".join(filter(None, map(str, words)))
 
 
 class Said:
@@ -58,27 +54,37 @@ class Said:
 
     def __init__(self) -> None:
         """Begin with nothing."""
-        self._parts: dict[object, str] = {}
+        self._parts: dict[tuple[int, int], str] = {}
+        self._line_is_open = False
 
     def __bool__(self) -> bool:
         """Tell whether there is any text."""
         return bool(self._parts)
 
-    def add(self, part: object, piece: str) -> str:
-        """Add to a part; return the piece."""
-        self._parts[part] = self._parts.get(part, "") + piece
-        return piece
-
-    def complete(self, part: object, whole: str) -> str:
-        """Learn the whole text of a part; return what of it is new, as lines."""
-        if not whole:
+    def add(self, part: tuple[int, int], piece: str) -> str:
+        """Add to a part; return the piece, on a line of its own if it begins another part."""
+        if not piece:
             return ""
-        rest = remainder(whole, self._parts.get(part, ""))
-        self._parts[part] = whole
-        return f"{rest}\n" if rest else ""
+        start = "" if part in self._parts else self._end_line()
+        self._parts[part] = self._parts.get(part, "") + piece
+        self._line_is_open = True
+        return start + piece
+
+    def complete(self, part: tuple[int, int], whole: str) -> str:
+        """Learn the whole text of a part; return what of it is new, and the end of its line."""
+        rest = self.add(part, remainder(whole, self._parts.get(part, "")))
+        if whole:
+            self._parts[part] = whole
+        return rest + self._end_line()
+
+    def _end_line(self) -> str:
+        if not self._line_is_open:
+            return ""
+        self._line_is_open = False
+        return "\n"
 
     def complete_all(self, wholes: Iterable[str]) -> str:
-        """Learn the text of all parts; return what of it is new, as lines."""
+        """Learn the whole text of all parts, in order; return what of it is new."""
         return remainder("\n".join(wholes), "\n".join(self._parts.values()))
 
 
@@ -91,7 +97,7 @@ def remainder(whole: str, said: str) -> str:
 
 
 class ContentPart(Lenient):
-    """A part of an item: text, or a refusal, which are to be said; or reasoning, which isn't."""
+    """A part of an item: text or a refusal, which are said, or reasoning, which isn't."""
 
     type: str = ""
     text: str = ""
@@ -99,7 +105,7 @@ class ContentPart(Lenient):
 
     @property
     def words(self) -> str:
-        """What of it is to be said."""
+        """What of it is said."""
         words = {"output_text": self.text, "refusal": self.refusal}
         return words.get(self.type, "")
 
@@ -120,7 +126,7 @@ class Response(Lenient):
     incomplete_details: Problem = Problem()
 
 
-class ResponseEvent(Event):
+class ResponseEvent(Lenient):
     """An event of a streamed Response, of whichever type."""
 
     type: str = ""
@@ -132,6 +138,9 @@ class ResponseEvent(Event):
     part: ContentPart = ContentPart()
     item: Item = Item()
     response: Response = Response()
+    code: str = ""
+    message: str = ""
+    error: Problem | str = ""
 
     @property
     def place(self) -> tuple[int, int]:
@@ -139,10 +148,11 @@ class ResponseEvent(Event):
         return self.output_index, self.content_index
 
     @property
-    def why(self) -> str:
-        """Why the reply ended so."""
-        problems = [self.fault, self.response.error, self.response.incomplete_details]
-        return " ".join(filter(None, map(str, problems)))
+    def fault(self) -> str:
+        """Which error it tells of, if any."""
+        response = self.response
+        itself = joined(self.code, self.message, self.error)
+        return joined(itself, response.error, response.incomplete_details)
 
 
 class ResponseReply:
@@ -150,41 +160,60 @@ class ResponseReply:
 
     def __init__(self) -> None:
         """Begin with nothing."""
-        self.said = Said()
         self.tool_calls: set[str] = set()
-        self.end = ResponseEvent()
+        self._said = Said()
+        self._end = ResponseEvent()
 
-    def take(self, event: ResponseEvent) -> str:
-        """Take the next event; return the text that it adds to the reply."""
-        if event.fault:  # not everything that imitates OpenAI gives its errors a type
-            self.end = event
-        take = self._handlers.get(event.type)
-        return take(self, event) if take else ""
+    @property
+    def failure(self) -> str:
+        """Why it is no whole reply; "" if it is one."""
+        if self.tool_calls:
+            return NO_TOOLS
+        if self._end.type == "response.completed":
+            return ""
+        how = joined(self._end.type, self._end.fault)
+        return f"the reply broke off: {how or 'the stream ended'}"
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether nothing was said since there is no room for more in the conversation."""
+        return TOO_LONG in self._end.fault and not self._said
+
+    def take(self, data: str) -> str:
+        """Take the next event, JSON; return the text that it adds. Raises ValidationError."""
+        event = ResponseEvent.model_validate_json(data)
+        handler = self._handlers.get(event.type)
+        return handler(self, event) if handler else ""
 
     def _on_delta(self, event: ResponseEvent) -> str:
-        return self.said.add(event.place, event.delta)
+        return self._said.add(event.place, event.delta)
 
     def _on_text_done(self, event: ResponseEvent) -> str:
-        # The line break tells a commentary, which a tool's work follows, from the answer
-        return self.said.complete(event.place, event.text or event.refusal) or "\n"
+        return self._said.complete(event.place, event.text or event.refusal)
 
     def _on_part_done(self, event: ResponseEvent) -> str:
-        return self.said.complete(event.place, event.part.words)
+        return self._said.complete(event.place, event.part.words)
 
     def _on_item_done(self, event: ResponseEvent) -> str:
         self._note_tool(event.item)
-        parts = enumerate(event.item.content)
-        return "".join(
-            self.said.complete((event.output_index, index), part.words) for index, part in parts
-        )
+        added = ""
+        for index, part in enumerate(event.item.content):
+            added += self._said.complete((event.output_index, index), part.words)
+        return added
 
     def _on_end(self, event: ResponseEvent) -> str:
-        self.end = event
-        for item in event.response.output:
+        self._end = event
+        output = event.response.output
+        for item in output:
             self._note_tool(item)
-        parts = [part.words for item in event.response.output for part in item.content]
-        # All at once, since servers that imitate OpenAI may have counted the parts in another way
-        return self.said.complete_all(filter(None, parts))
+        texts = [part.words for item in output for part in item.content]
+        # All at once: servers that imitate OpenAI may have counted the parts in another way before
+        return self._said.complete_all(filter(None, texts))
+
+    def _on_error(self, event: ResponseEvent) -> str:
+        if event.fault:
+            self._end = event
+        return ""
 
     def _note_tool(self, item: Item) -> None:
         if item.type == "function_call":
@@ -200,6 +229,8 @@ class ResponseReply:
         "response.completed": _on_end,
         "response.incomplete": _on_end,
         "response.failed": _on_end,
+        "error": _on_error,
+        "": _on_error,  # not everything that imitates OpenAI names a type here
     }
 
 
@@ -219,28 +250,34 @@ class MessagePart(Lenient):
     refusal: str = ""
 
 
-class MessageDelta(Lenient):
-    """What is added to a message."""
+class Message(Lenient):
+    """A message, or what is added to it."""
 
     content: tuple[MessagePart, ...] = ()
 
+    @property
+    def words(self) -> str:
+        """What of it is said."""
+        return "".join(part.text.value or part.refusal for part in self.content)
 
-class RunEvent(Event):
+
+class RunEvent(Message):
     """An event of a streamed run: by its `object`, a message's delta, a message, or the run."""
 
     object: str = ""
-    id: str = ""
     status: str = ""
-    delta: MessageDelta = MessageDelta()
-    content: tuple[MessagePart, ...] = ()
+    delta: Message = Message()
     last_error: Problem = Problem()
     incomplete_details: Problem = Problem()
+    code: str = ""
+    message: str = ""
+    error: Problem | str = ""
 
     @property
-    def why(self) -> str:
-        """Why the run ended so."""
-        problems = [self.last_error, self.incomplete_details]
-        return " ".join(filter(None, map(str, problems)))
+    def fault(self) -> str:
+        """Which error it tells of, if any."""
+        itself = joined(self.code, self.message, self.error)
+        return joined(itself, self.last_error, self.incomplete_details)
 
 
 class RunReply:
@@ -248,38 +285,53 @@ class RunReply:
 
     def __init__(self) -> None:
         """Begin with nothing."""
-        self.run = RunEvent()
-        self.fault = ""
         self._said = Said()
         self._messages = 0  # that are complete
+        self._end = RunEvent()
 
-    def take(self, event: RunEvent) -> str:
-        """Take the next event; return the text that it adds to the reply."""
-        self.fault = event.fault or self.fault
-        take = self._handlers.get(event.object)
-        return take(self, event) if take else ""
+    @property
+    def failure(self) -> str:
+        """Why it is no whole reply; "" if it is one."""
+        if self.asks_for_tools:
+            return NO_TOOLS
+        if self._end.status == "completed":
+            return ""
+        how = joined(self._end.status, self._end.fault)
+        return f"the run broke off: {how or 'the stream ended'}"
+
+    @property
+    def asks_for_tools(self) -> bool:
+        """Whether the run waits for a tool's output."""
+        return self._end.status == "requires_action"
+
+    def take(self, data: str) -> str:
+        """Take the next event, JSON; return the text that it adds. Raises ValidationError."""
+        event = RunEvent.model_validate_json(data)
+        handler = self._handlers.get(event.object)
+        return handler(self, event) if handler else ""
 
     def _on_delta(self, event: RunEvent) -> str:
-        return self._said.add(self._messages, words_of(event.delta.content))
+        return self._said.add((self._messages, 0), event.delta.words)
 
     def _on_message(self, event: RunEvent) -> str:
         if event.status not in ("completed", "incomplete"):
             return ""
-        rest = self._said.complete(self._messages, words_of(event.content))
+        added = self._said.complete((self._messages, 0), event.words)
         self._messages += 1
-        return rest or "\n"
+        return added
 
     def _on_run(self, event: RunEvent) -> str:
-        self.run = event
+        self._end = event
+        return ""
+
+    def _on_error(self, event: RunEvent) -> str:
+        if event.fault:
+            self._end = event
         return ""
 
     _handlers: ClassVar[dict[str, Callable[[RunReply, RunEvent], str]]] = {
         "thread.message.delta": _on_delta,
         "thread.message": _on_message,
         "thread.run": _on_run,
+        "": _on_error,
     }
-
-
-def words_of(content: Iterable[MessagePart]) -> str:
-    """Return what of a message is to be said."""
-    return "".join(part.text.value or part.refusal for part in content)

@@ -18,18 +18,16 @@ from typing import Any, Protocol, TypeVar, cast
 import httpx2
 import openai
 from pydantic import ValidationError
-from settings import Settings
 
 from logs import log
-from replies import Event, ResponseEvent, ResponseReply, RunEvent, RunReply
+from replies import NO_TOOLS, TOO_LONG, ResponseReply, RunReply
+from settings import Settings
 
 RETRY_PAUSES = (0.5, 1, 2)  # seconds
 START_SECONDS = 5  # the longest that a caller waits for a conversation; Twilio gives up after 15
 WARM_SECONDS = 180  # how long idle connections are kept; Azure forgets them after 240
 STREAM_SECONDS = 300  # a call whose stream hasn't come by then is forgotten
 
-NO_TOOLS = "the workflow asked for a tool's output; this service runs no tools"
-TOO_LONG = "context_length_exceeded"
 HOPELESS = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
 ACTIVE = ("queued", "in_progress", "requires_action", "cancelling")  # runs that block their thread
 
@@ -56,7 +54,7 @@ class Dialogue:
     called: str
     since: float
     conversation: str = ""
-    has_stream: bool = False
+    streams: int = 0
     starting: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -125,12 +123,6 @@ class Patience:
             time.sleep(pause)
         return request()
 
-    @contextmanager
-    def opened(self, stream: AbstractContextManager[T]) -> Iterator[T]:
-        """Open a streamed answer likewise, and close it at the end."""
-        with ExitStack() as stack:
-            yield self.ask(partial(stack.enter_context, stream))
-
 
 @contextmanager
 def noticing_loss(retrieve: Callable[[str], object], conversation: str) -> Iterator[None]:
@@ -138,34 +130,48 @@ def noticing_loss(retrieve: Callable[[str], object], conversation: str) -> Itera
     try:
         yield
     except openai.NotFoundError as error:
-        with suppress(openai.NotFoundError):
-            retrieve(conversation)
-            raise  # the conversation is there: something else isn't
-        raise ConversationLost("the conversation is gone") from error
+        if is_gone(retrieve, conversation):
+            raise ConversationLost("the conversation is gone") from error
+        raise
     except openai.BadRequestError as error:
         if error.code == TOO_LONG:
             raise ConversationLost("the conversation is too long") from error
         raise
 
 
-AnEvent = TypeVar("AnEvent", bound=Event)
+def is_gone(retrieve: Callable[[str], object], conversation: str) -> bool:
+    """Tell whether it is the conversation that isn't found, and not a model or an assistant."""
+    try:
+        retrieve(conversation)
+    except openai.NotFoundError:
+        return True
+    return False
 
 
-def events(response: Any, shape: type[AnEvent], dialogue: Dialogue) -> Iterator[AnEvent]:
-    """Yield a streamed answer's events. One that can't be read is logged and left out.
+@contextmanager
+def opened(stream: AbstractContextManager[T], ask: Callable[[Callable[[], T]], T]) -> Iterator[T]:
+    """Ask for a streamed answer, and close it at the end."""
+    with ExitStack() as stack:
+        yield ask(partial(stack.enter_context, stream))
 
-    The SDK's own events cost as much as all else in a turn, and an odd one ends its stream.
+
+def read(response: Any, reply: ResponseReply | RunReply, dialogue: Dialogue) -> Iterator[str]:
+    """Read a streamed answer to its end and yield the reply's text.
+
+    The SDK's own events cost as much as all else in a turn, and an odd one ends its stream. Here
+    one that can't be read is logged and left out.
     """
-    for sent in httpx2.EventSource(response.http_response, max_event_size=None):
-        if sent.data in ("", "[DONE]"):
+    for event in httpx2.EventSource(response.http_response, max_event_size=None):
+        if event.data in ("", "[DONE]"):
             continue
         try:
-            event = shape.model_validate_json(sent.data)
+            piece = reply.take(event.data)
         except ValidationError as error:
             why = error.errors(include_input=False)[0]["msg"]  # without what was said
             log.warning("[%s] ignored an odd line of the workflow's: %s", dialogue.call_sid, why)
-        else:
-            yield event
+            continue
+        if piece:
+            yield piece
 
 
 # --- the two kinds ---------------------------------------------------------------------------
@@ -197,39 +203,30 @@ class ResponsesWorkflow:
         have answered so while OpenAI stores the message: there is no way to ask.
         """
         reply = ResponseReply()
-        conversations = self._client.conversations
+        request = self._request(dialogue.conversation, text)
         with (
-            noticing_loss(conversations.retrieve, dialogue.conversation),
-            self._patience.opened(self._request(dialogue, text)) as response,
+            noticing_loss(self._client.conversations.retrieve, dialogue.conversation),
+            opened(request, self._patience.ask) as response,
         ):
-            for event in events(response, ResponseEvent, dialogue):
-                if piece := reply.take(event):
-                    yield piece
+            yield from read(response, reply, dialogue)
         for call_id in reply.tool_calls:
-            self._refuse_tool(dialogue, call_id)
-        self._check(reply)
+            self._refuse_tool(dialogue.conversation, call_id)
+        if reply.is_too_long:
+            raise ConversationLost("the conversation is too long")
+        if reply.failure:
+            raise WorkflowError(reply.failure)
 
-    def _request(self, dialogue: Dialogue, text: str) -> AbstractContextManager[Any]:
-        ours = {"conversation": dialogue.conversation, "input": text, "stream": True}
+    def _request(self, conversation: str, text: str) -> AbstractContextManager[Any]:
+        ours = {"conversation": conversation, "input": text, "stream": True}
         # As an extra body, since the parameters may be newer than the SDK
         create = self._client.responses.with_streaming_response.create
         return create(extra_body={**self._parameters, **ours})
 
-    def _refuse_tool(self, dialogue: Dialogue, call_id: str) -> None:
+    def _refuse_tool(self, conversation: str, call_id: str) -> None:
         """Answer a call of a tool: left open, it would make the next message an error."""
         output: Any = {"type": "function_call_output", "call_id": call_id, "output": NO_TOOLS}
         create = self._client.conversations.items.create
-        self._patience.ask(partial(create, dialogue.conversation, items=[output]))
-
-    def _check(self, reply: ResponseReply) -> None:
-        if reply.tool_calls:
-            raise WorkflowError(NO_TOOLS)
-        if reply.end.type == "response.completed":
-            return
-        if TOO_LONG in reply.end.why and not reply.said:
-            raise ConversationLost("the conversation is too long")
-        how = f"{reply.end.type} {reply.end.why}".strip()
-        raise WorkflowError(f"the reply broke off: {how or 'without an end'}")
+        self._patience.ask(partial(create, conversation, items=[output]))
 
 
 class AssistantWorkflow:
@@ -253,16 +250,12 @@ class AssistantWorkflow:
         thread = dialogue.conversation
         with noticing_loss(self._threads.retrieve, thread):
             self._ask(thread, partial(self._add, thread, text))
-            with ExitStack() as stack:
-                run = partial(stack.enter_context, self._request(thread))
-                for event in events(self._ask(thread, run), RunEvent, dialogue):
-                    if piece := reply.take(event):
-                        yield piece
-        if reply.run.status == "requires_action":
+            with opened(self._request(thread), partial(self._ask, thread)) as response:
+                yield from read(response, reply, dialogue)
+        if reply.asks_for_tools:
             self._end_run(thread)
-            raise WorkflowError(NO_TOOLS)
-        if reply.run.status != "completed":
-            raise WorkflowError(f"the run ended {reply.run.status} {reply.run.why} {reply.fault}")
+        if reply.failure:
+            raise WorkflowError(reply.failure)
 
     def _ask(self, thread: str, request: Callable[[], T]) -> T:
         """Make a request of a thread, and end a run that blocks it.
@@ -272,9 +265,8 @@ class AssistantWorkflow:
         try:
             return self._patience.ask(request)
         except openai.BadRequestError:
-            if not self._end_run(thread):
-                raise
-        return self._patience.ask(request, passes=will_pass_or_end)
+            passes = will_pass_or_end if self._end_run(thread) else will_pass
+        return self._patience.ask(request, passes)
 
     def _add(self, thread: str, text: str) -> None:
         """Add the caller's message to the thread, unless it is there in spite of an error."""
@@ -339,7 +331,7 @@ class WorkflowClient:
     def resume(self, call_sid: str, conversation: str, caller: str, called: str) -> None:
         """Learn that a call's stream is here, and its conversation; "" if it isn't started yet."""
         dialogue = self._dialogue(call_sid, caller, called)
-        dialogue.has_stream = True
+        dialogue.streams += 1
         if conversation:
             dialogue.conversation = conversation
 
@@ -362,9 +354,14 @@ class WorkflowClient:
             yield from self._workflow.send(dialogue, transcript)
 
     def end(self, call_sid: str) -> None:
-        """Forget a call."""
+        """Learn that a call's stream has ended; forget the call, unless its next one is here."""
         with self._lock:
-            self._dialogues.pop(call_sid, None)
+            dialogue = self._dialogues.get(call_sid)
+            if dialogue is None:
+                return
+            dialogue.streams -= 1
+            if dialogue.streams < 1:
+                del self._dialogues[call_sid]
 
     def _started(self, dialogue: Dialogue) -> str:
         with dialogue.starting:
@@ -382,7 +379,7 @@ class WorkflowClient:
         """Forget calls that ended before their stream came, or went to another process with it."""
         latest = self._clock() - STREAM_SECONDS
         for dialogue in list(self._dialogues.values()):
-            if not dialogue.has_stream and dialogue.since < latest:
+            if not dialogue.streams and dialogue.since < latest:
                 del self._dialogues[dialogue.call_sid]
 
 
