@@ -354,10 +354,10 @@ class Conversation:
 
     def _go_on(self) -> None:
         now = self._clock()
+        self._listen(now)
+        self._measure_silence(now)
         for step in (
-            self._listen,
             self._close_long_call,
-            self._measure_silence,
             self._end_unbearable_silence,
             self._ask,
             self._break_silence,
@@ -381,12 +381,6 @@ class Conversation:
             self._misunderstood += 1
         # Else it was a noise, or as good as one: what it cut is said again
 
-    def _close_long_call(self, now: float) -> None:
-        if self._phase is Phase.OPEN and now >= self._closes_at:
-            self._end(Phase.CLOSING)
-            self._say(self._lines.goodbye)
-            self._say(HANG_UP)
-
     def _measure_silence(self, now: float) -> None:
         caller = self._hearing.state
         soundless = not self._speech.sounding(now)
@@ -397,6 +391,12 @@ class Conversation:
         self._silence.unsaid.run(quiet and unsaid, now)
         self._silence.voiceless.run(soundless and not self._voice.ready, now)
         self._silence.idle.run(not unsaid and not self._turns.owed, now)
+
+    def _close_long_call(self, now: float) -> None:
+        if self._phase is Phase.OPEN and now >= self._closes_at:
+            self._end(Phase.CLOSING)
+            self._say(self._lines.goodbye)
+            self._say(HANG_UP)
 
     def _end_unbearable_silence(self, now: float) -> None:
         if self._silence.unbearable(now):
