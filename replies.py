@@ -11,7 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    OnErrorOmit,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic import ValidatorFunctionWrapHandler as Validator
 
 NO_TOOLS = "the workflow asked for a tool's output; this service runs no tools"
@@ -115,13 +122,13 @@ class Item(Lenient):
 
     type: str = ""
     call_id: str = ""
-    content: tuple[ContentPart, ...] = ()
+    content: tuple[OnErrorOmit[ContentPart], ...] = ()
 
 
 class Response(Lenient):
     """A Response as it ended."""
 
-    output: tuple[Item, ...] = ()
+    output: tuple[OnErrorOmit[Item], ...] = ()
     error: Problem = Problem()
     incomplete_details: Problem = Problem()
 
@@ -253,7 +260,7 @@ class MessagePart(Lenient):
 class Message(Lenient):
     """A message, or what is added to it."""
 
-    content: tuple[MessagePart, ...] = ()
+    content: tuple[OnErrorOmit[MessagePart], ...] = ()
 
     @property
     def words(self) -> str:

@@ -314,9 +314,11 @@ class WorkflowClient:
         settings: Settings,
         pauses: tuple[float, ...] = RETRY_PAUSES,
         clock: Callable[[], float] = time.monotonic,
+        transport: httpx2.BaseTransport | None = None,
     ) -> None:
-        """Open no connection yet. `pauses` are those before each new try of a request, seconds."""
-        self._workflow = workflow_of(settings, Patience(pauses))
+        """Open no connection yet. A test may give `pauses` of its own, in seconds."""
+        client = openai_client(settings, transport)
+        self._workflow = workflow_of(settings.workflow, client, Patience(pauses))
         self._clock = clock
         self._dialogues: dict[str, Dialogue] = {}
         self._lock = threading.Lock()
@@ -383,16 +385,21 @@ class WorkflowClient:
                 del self._dialogues[dialogue.call_sid]
 
 
-def workflow_of(settings: Settings, patience: Patience) -> Workflow:
-    """Return the workflow that the settings name, of whichever kind."""
+def openai_client(settings: Settings, transport: httpx2.BaseTransport | None) -> openai.OpenAI:
+    """Make a client of the server that the workflow lives at."""
     seconds = settings.workflow_timeout
-    client = openai.OpenAI(
+    limits = httpx2.Limits(keepalive_expiry=WARM_SECONDS)
+    return openai.OpenAI(
         api_key=settings.workflow_key or "none",
         base_url=settings.workflow_url,
-        http_client=openai.DefaultHttpxClient(limits=httpx2.Limits(keepalive_expiry=WARM_SECONDS)),
+        http_client=openai.DefaultHttpxClient(limits=limits, transport=transport),
         timeout=None if math.isinf(seconds) else seconds,
         max_retries=0,
     )
-    if isinstance(settings.workflow, str):
-        return AssistantWorkflow(client, settings.workflow, patience)
-    return ResponsesWorkflow(client, settings.workflow, patience)
+
+
+def workflow_of(what: Any, client: openai.OpenAI, patience: Patience) -> Workflow:
+    """Return the workflow of an assistant's ID, or of a Responses call's parameters."""
+    if isinstance(what, str):
+        return AssistantWorkflow(client, what, patience)
+    return ResponsesWorkflow(client, what, patience)
