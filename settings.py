@@ -7,90 +7,76 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote, urlsplit
 
 import pydantic
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, Field, ValidationInfo
 
-import settings_env
-from settings_env import Given, Problem
-from settings_files import Json, at, json_object, session_faults, session_language, workflow_faults
+from settings_env import Problem, Values, edited, filled, near_misses, read_env_file
+from settings_files import FromFile, SessionFile, WorkflowId, pinned_languages
+from settings_json import Json, json_object
 from settings_values import (
     AccountSid,
-    AgentUrl,
     ApiKey,
     AuthToken,
+    BaseUrl,
     Count,
+    HostUrl,
     OpenAiKey,
     OpenAiUrl,
     PhoneNumber,
+    Phrase,
     Port,
     Seconds,
-    TwilioUrl,
     WebhookUrl,
     Word,
     is_placeholder,
-    kind_of,
+    nearest,
 )
 
 HERE = Path(__file__).parent
+OPENAI = "api.openai.com"
 
 
 class SettingsError(SystemExit, ValueError):
     """What is wrong with the settings. Uncaught, it ends the program in plain words."""
 
 
-# --- files ------------------------------------------------------------------------------------
+# --- the settings -----------------------------------------------------------------------------
 
 
-def _refuse(faults: Iterator[str]) -> None:
-    lines = list(faults)
-    if lines:
-        raise ValueError("\n".join(lines))
+def _fits_key(url: str, others: ValidationInfo) -> str:
+    key = others.data.get("openai_api_key", "sk-")
+    if urlsplit(url).hostname == OPENAI and not key.startswith("sk-"):
+        raise ValueError(f"OPENAI_API_KEY must begin with sk- at {OPENAI}: copy it again")
+    return url
 
 
-def _file(name: Any) -> Any:
-    return json_object(HERE / name) if isinstance(name, str) else name
+def _not_this_line(number: str, others: ValidationInfo) -> str:
+    if number == others.data.get("twilio_phone_number"):
+        raise ValueError("Expected another number than TWILIO_PHONE_NUMBER, which leads here")
+    return number
 
 
-def _session(session: Json) -> Json:
-    _refuse(session_faults(session))
-    return session
-
-
-def _workflow(name: str) -> str:
-    if name.endswith(".json"):
-        _refuse(workflow_faults(_file(name)))
-    elif not re.fullmatch(r"asst_\w+", name):
-        kind = kind_of(name)
-        raise ValueError(
-            "Set AGENT_WORKFLOW_ID=workflow.json, or another file with your agent"
-            + (f" instead of {kind}" if kind else "")
-            + ", see FIX_AUDIO_ISSUE.md."
-            " (Expected an ID that begins with 'asst', or a .json file)"
-        )
-    return name
-
-
-def _with_hole(note: str) -> str:
+def _one_hole(note: str) -> str:
     if note.count("{}") != 1 or re.search("[{}]", note.replace("{}", "")):
-        raise ValueError("Expected exactly one {}, and no other { or }")
+        raise ValueError("expected exactly one {} in it, and no other brace")
     return note
 
 
-def _without_hole(note: str) -> str:
+def _no_hole(note: str) -> str:
     if not note.strip() or re.search("[{}]", note):
-        raise ValueError("Expected a text without { and }")
+        raise ValueError("expected a text without braces")
     return note
 
 
-WithHole = Annotated[str, AfterValidator(_with_hole)]
-Note = Annotated[str, AfterValidator(_without_hole)]
+WithHole = Annotated[str, AfterValidator(_one_hole)]
+Note = Annotated[str, AfterValidator(_no_hole)]
 
 
 class Notes(BaseModel, frozen=True, extra="forbid"):
-    """What the workflow is told in square brackets; `{}` is the hole for words or keys."""
+    """What the workflow is told in square brackets; `{}` is the hole for words, or for keys."""
 
     cut_in: WithHole
     line_lost: Note = (
@@ -101,33 +87,32 @@ class Notes(BaseModel, frozen=True, extra="forbid"):
     not_transferred: Note = "[The caller could not be put through.]"
 
 
-# --- the settings -----------------------------------------------------------------------------
-
-
 class Settings(BaseModel, frozen=True):
     """The settings, by their variables' names in lower case. README has what each is for.
 
     Times are in seconds. What is 0 in the environment is `math.inf` here.
     """
 
-    twilio_account_sid: AccountSid = Field(description="from console.twilio.com")
-    twilio_auth_token: AuthToken = Field(description="from console.twilio.com", repr=False)
-    twilio_phone_number: PhoneNumber = Field(description="the number people call, +15550001111")
-    webhook_url: WebhookUrl = Field(description="https:// and the host that Twilio reaches")
-    openai_api_key: OpenAiKey = Field(description="from platform.openai.com/api-keys", repr=False)
-    agent_workflow_id: Annotated[Word, AfterValidator(_workflow)] = Field(
-        description="what answers: workflow.json, or a file of your own"
+    twilio_account_sid: AccountSid = Field(description="the account's SID, from console.twilio.com")
+    twilio_auth_token: AuthToken = Field(
+        description="the account's auth token, from console.twilio.com", repr=False
     )
+    twilio_phone_number: PhoneNumber = Field(description="the number that people call")
+    webhook_url: WebhookUrl = Field(description="https:// and the host that Twilio reaches")
+    openai_api_key: OpenAiKey = Field(
+        description="an API key, from platform.openai.com/api-keys", repr=False
+    )
+    agent_workflow_id: WorkflowId = Field(description="what answers, such as workflow.json")
 
-    greeting: str = "Hello! How can I help you?"
-    filler: str = "One moment, please.|Let me see."
-    idle_prompt: str = "Are you still there?"
-    goodbye: str = "Thank you for calling. Goodbye!"
-    say_again: str = "Sorry, I didn't catch that. Could you say it again?"
-    apology: str = "I'm sorry, something went wrong. Could you try that again?"
-    no_transfer: str = "I'm sorry, nobody can be reached right now."
-    bridge: str = "Sorry, we were cut off for a moment. Please go on."
-    unavailable: str = "I'm sorry, we can't take your call right now. Please try again later."
+    greeting: Phrase = "Hello! How can I help you?"
+    filler: Phrase = "One moment, please.|Let me see."
+    idle_prompt: Phrase = "Are you still there?"
+    goodbye: Phrase = "Thank you for calling. Goodbye!"
+    say_again: Phrase = "Sorry, I didn't catch that. Could you say it again?"
+    apology: Phrase = "I'm sorry, something went wrong. Could you try that again?"
+    no_transfer: Phrase = "I'm sorry, nobody can be reached right now."
+    bridge: Phrase = "Sorry, we were cut off for a moment. Please go on."
+    unavailable: Phrase = "I'm sorry, we can't take your call right now. Please try again later."
 
     filler_seconds: Seconds = 1.5
     idle_seconds: Seconds = 15
@@ -135,25 +120,25 @@ class Settings(BaseModel, frozen=True):
     workflow_timeout: Seconds = 30
     max_calls: Count = 100
 
-    transfer_number: PhoneNumber = ""
+    transfer_number: Annotated[PhoneNumber, AfterValidator(_not_this_line)] = ""
     realtime_model: Word = "gpt-realtime-2.1-mini"
-    realtime_session: Annotated[Json, BeforeValidator(_file), AfterValidator(_session)] = Field(
-        "realtime_session.json", validate_default=True
-    )
-    notes: Annotated[Notes, BeforeValidator(_file)] = Field("notes.json", validate_default=True)
+    realtime_session: SessionFile = Field("realtime_session.json", validate_default=True)
+    notes: Annotated[Notes, FromFile] = Field("notes.json", validate_default=True)
 
     port: Port = 5000
-    openai_base_url: OpenAiUrl = "https://api.openai.com/v1"
-    agent_base_url: AgentUrl = ""
+    openai_base_url: Annotated[OpenAiUrl, AfterValidator(_fits_key)] = Field(
+        f"https://{OPENAI}/v1", validate_default=True
+    )
+    agent_base_url: BaseUrl = ""
     agent_api_key: ApiKey = Field("", repr=False)
-    twilio_api_url: TwilioUrl = "https://api.twilio.com"
+    twilio_api_url: HostUrl = "https://api.twilio.com"
 
-    # Not a variable: what was odd about where the values came from.
+    # Not a variable: what is odd about where the values came from.
     oddities: tuple[str, ...] = ()
 
     @property
     def fillers(self) -> tuple[str, ...]:
-        """The fillers, to be said in turn."""
+        """The fillers, to be taken in turn."""
         pieces = [piece.strip() for piece in self.filler.split("|")]
         return tuple(piece for piece in pieces if piece)
 
@@ -179,35 +164,44 @@ class Settings(BaseModel, frozen=True):
     def realtime_url(self) -> str:
         """Where Realtime is: on the same host as the rest of OpenAI."""
         model = quote(self.realtime_model, safe="")
-        return re.sub("^http", "ws", self.openai_base_url) + f"/realtime?model={model}"
+        return f"{_websocket(self.openai_base_url)}/realtime?model={model}"
 
     @property
     def stream_url(self) -> str:
         """Where Twilio is to open its media stream."""
-        return re.sub("^http", "ws", self.webhook_url) + "/media-stream"
+        return f"{_websocket(self.webhook_url)}/media-stream"
 
     @property
     def language(self) -> str:
-        """The code of the language that callers speak, such as "en"."""
-        return session_language(self.realtime_session)
+        """The code of the language of the voice session, such as "en"."""
+        return [*pinned_languages(self.realtime_session), "en"][0]
 
     def warnings(self) -> list[str]:
         """Say what is allowed and probably a mistake, a line each, for the banner."""
         return [*self.oddities, *_doubts(self)]
 
 
+def _websocket(url: str) -> str:
+    return re.sub("^http", "ws", url)
+
+
 def _doubts(chosen: Settings) -> Iterator[str]:
-    at_openai = urlsplit(chosen.workflow_url).hostname == "api.openai.com"
-    if isinstance(chosen.workflow, str):
-        if at_openai:
+    host = urlsplit(chosen.workflow_url).hostname or ""
+    if host.endswith((OPENAI, "openai.azure.com")):
+        if isinstance(chosen.workflow, str):
             yield (
                 "OpenAI ended the Assistants API on 2026-08-26: set AGENT_WORKFLOW_ID=workflow.json"
             )
-    elif "[transfer]" in str(chosen.workflow.get("instructions")) and not chosen.transfer_number:
-        yield "The workflow speaks of [transfer]: set TRANSFER_NUMBER, or callers hear NO_TRANSFER"
-    transcription = at(chosen.realtime_session, "audio.input.transcription")
-    if not transcription.get("languages") and not transcription.get("language"):
-        yield 'No language is pinned: say "languages": ["en"] in "transcription"'
+        if not chosen.workflow_key:
+            yield "AGENT_BASE_URL is OpenAI's: set AGENT_API_KEY, since OPENAI_API_KEY isn't used"
+    if "[transfer]" in str(chosen.workflow) and not chosen.transfer_number:
+        yield "The workflow may say [transfer]: set TRANSFER_NUMBER, or callers hear NO_TRANSFER"
+    if not re.fullmatch("[0-9a-fA-F]{32}", chosen.twilio_auth_token):
+        yield "TWILIO_AUTH_TOKEN is not 32 hexadecimal digits, as Twilio's tokens are"
+    if OPENAI in chosen.openai_base_url and "realtime" not in chosen.realtime_model:
+        yield f"REALTIME_MODEL ({chosen.realtime_model}) doesn't look like a Realtime model"
+    if not pinned_languages(chosen.realtime_session):
+        yield 'No language is pinned: say "languages": ["en"] in the session\'s "transcription"'
 
 
 # --- reading them -----------------------------------------------------------------------------
@@ -215,7 +209,7 @@ def _doubts(chosen: Settings) -> Iterator[str]:
 
 @cache
 def settings() -> Settings:
-    """Return the settings, read once from the environment and `.env`, where blank is the default.
+    """Return the settings, read once from the environment and `.env`; blank means the default.
 
     Raises SettingsError with every problem at once, each naming its variable and the fix.
     """
@@ -223,54 +217,98 @@ def settings() -> Settings:
 
 
 def read_settings(folder: Path, environment: Mapping[str, str]) -> Settings:
-    """Return the settings in an environment and a folder's `.env`. Raises as `settings` does."""
-    found = settings_env.given(folder, environment, variables())
-    problems = list(found.problems)
-    values = {name.lower(): value for name, value in _meant(found.values).items()}
+    """Return the settings from an environment and a folder's `.env`. Raises as `settings` does."""
+    shell = filled(environment)
+    file = read_env_file(folder / ".env")
+    given = {**file.values, **shell}
+    oddities = [*_odd_names(shell, given), *_odd_example(folder)]
+    problems = list(file.problems)
+    for name, near in _mistyped(file.values, given):
+        problems.append(Problem(name, f"There is no such setting: did you mean {near}?"))
     try:
-        chosen = Settings.model_validate({**values, "oddities": found.oddities})
+        chosen = Settings.model_validate({**_meant(given), "oddities": oddities})
     except pydantic.ValidationError as error:
-        problems.extend(_problems(error, found))
+        problems.extend(_problems(error, given))
     if problems:
-        raise SettingsError(_report(problems, found))
+        raise SettingsError(_report(problems, [file.summary, *oddities]))
     return chosen
 
 
-def variables() -> tuple[str, ...]:
-    """Name the variables in their order."""
-    return tuple(name.upper() for name in Settings.model_fields if name != "oddities")
-
-
-def _meant(values: dict[str, str]) -> dict[str, str]:
-    """Leave out what only shows where a required value belongs."""
-    fields = Settings.model_fields
+def variables() -> Values:
+    """Name the variables in their order, each with its default; "" if it has none."""
+    fields = dict(Settings.model_fields)
+    del fields["oddities"]
     return {
-        name: value
-        for name, value in values.items()
-        if not (fields[name.lower()].is_required() and is_placeholder(value))
+        name.upper(): "" if field.is_required() else str(field.default)
+        for name, field in fields.items()
     }
 
 
-def _problems(error: pydantic.ValidationError, found: Given) -> Iterator[Problem]:
+def _is_required(variable: str) -> bool:
+    return Settings.model_fields[variable.lower()].is_required()
+
+
+def _meant(given: Values) -> Values:
+    """Take the settings among the values, but for what only shows where a required one belongs."""
+    return {
+        name.lower(): given[name]
+        for name in variables()
+        if name in given and not (_is_required(name) and is_placeholder(given[name]))
+    }
+
+
+def _mistyped(names: Values, given: Values) -> Iterator[tuple[str, str]]:
+    for name, near in near_misses(names, variables()):
+        if near not in given and not _is_required(near):
+            yield name, near
+
+
+def _odd_names(shell: Values, given: Values) -> Iterator[str]:
+    for name, near in _mistyped(shell, given):
+        yield f"{name} is set, but is no setting: did you mean {near}?"
+
+
+def _odd_example(folder: Path) -> Iterator[str]:
+    names = edited(folder / ".env.example", variables())
+    if names:
+        yield f".env.example is never read, and git keeps it: move {', '.join(names)} to .env"
+
+
+# --- telling what is wrong --------------------------------------------------------------------
+
+# Pydantic's words that a user of this service wouldn't understand.
+WORDS = {
+    "missing": "it is missing",
+    "string_type": "expected a text",
+    "extra_forbidden": "there is no such note",
+}
+
+
+def _problems(error: pydantic.ValidationError, given: Values) -> Iterator[Problem]:
     for fault in error.errors():
         field, *path = map(str, fault["loc"])
-        advice = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "missing" and not path:
-            advice = f"Missing: {Settings.model_fields[field].description}"
-        where = _shown(field, found.values.get(field.upper(), ""))
+        advice = WORDS.get(fault["type"], fault["msg"].removeprefix("Value error, "))
+        if fault["loc"] == (field,) and fault["type"] == "missing":
+            advice = _missing(field, given)
         for line in advice.split("\n"):
-            yield Problem(where, ": ".join([*path, line]))
+            yield Problem(_shown(field, given), ": ".join([*path, line]))
 
 
-def _shown(field: str, value: str) -> str:
+def _missing(field: str, given: Values) -> str:
+    advice = f"Missing: {Settings.model_fields[field].description}"
+    strangers = given.keys() - variables().keys()
+    near = nearest(field.upper(), strangers, 0.7)
+    return f"{advice}. {near} is set: did you mean that?" if near else advice
+
+
+def _shown(field: str, given: Values) -> str:
     """Name a variable and its value, unless that may be a secret, whatever it was meant for."""
-    secret = not Settings.model_fields[field].repr or re.search(r"[\w-]{16,}|@", value)
-    if not value or secret or len(value) > 40:
-        return field.upper()
-    return f"{field.upper()} ({value})"
+    name = field.upper()
+    value = given.get(name, "")
+    is_secret = not Settings.model_fields[field].repr or re.search(r"[\w-]{16,}|@|sk-", value)
+    return f"{name} ({value})" if value and not is_secret and len(value) < 50 else name
 
 
-def _report(problems: list[Problem], found: Given) -> str:
+def _report(problems: list[Problem], remarks: list[str]) -> str:
     lines = [f"  {where}: {advice}" for where, advice in problems]
-    headline = "Fix these settings, in the environment or in .env:"
-    return "\n".join([headline, *lines, found.source, *found.oddities])
+    return "\n".join(["Fix these settings, in the environment or in .env:", *lines, *remarks])

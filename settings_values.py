@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator
 # --- what people paste ------------------------------------------------------------------------
 
 HEX = "[0-9a-fA-F]"
-# The first that fits tells what a value is; most of them are secret.
+# The first that fits tells what a value is.
 KINDS = {
     rf"AC{HEX}{{32}}": "an account SID",
     rf"SK{HEX}{{32}}": "the SID of a Twilio API key",
@@ -37,13 +37,13 @@ KINDS = {
     r"wf_.*": "the ID of an Agent Builder workflow",
     r"pmpt_.*": "the ID of a reusable prompt",
     r"agent_.*": "the ID of an agent",
+    r"gpt-.*": "a model",
     r"\+?[0-9]{7,}": "a phone number",
     r"[a-z]+://.*": "an address",
     r".*\.json": "a file",
 }
 PLACEHOLDER = re.compile(
-    r"your[_-].*|[a-z]+://your[_-].*|.*x{8}|<.*>|.*(\.\.\.|…)|change_?me|todo|[a-z]+://<.*",
-    re.IGNORECASE,
+    r"([a-z]+://)?(your[_-].*|<.*>.*|xxx.*)|.*(x{8}|\.\.\.|…)|change_?me|todo", re.IGNORECASE
 )
 
 
@@ -60,13 +60,21 @@ def is_placeholder(value: str) -> bool:
     return bool(PLACEHOLDER.fullmatch(value))
 
 
-def nearest(name: str, known: Iterable[str], likeness: float = 0.8) -> str:
-    """Return the known name that this one is most like; "" if it is like none."""
+def nearest(name: str, known: Iterable[str], likeness: float) -> str:
+    """Return the known name that is most like this one; "" if none is by `likeness` (0 to 1)."""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=likeness)
     return found[0] if found else ""
 
 
-# --- words ------------------------------------------------------------------------------------
+# --- words and phrases ------------------------------------------------------------------------
+
+
+def _phrase(value: str) -> str:
+    if re.search("[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff\ufffd]", value):
+        raise ValueError("Some letters are unreadable: write the value anew, as UTF-8")
+    if not re.search(r"\w", value):
+        raise ValueError("Expected words that can be spoken")
+    return value
 
 
 def _word(value: str) -> str:
@@ -86,6 +94,14 @@ def _expect(value: str, shape: str, wish: str) -> str:
     raise ValueError(f"Expected {wish}, not {kind}" if kind else f"Expected {wish}")
 
 
+def _phone_number(value: str) -> str:
+    wish = "a number as +15550001111: a plus, the country code, and digits only"
+    return _expect(value, r"\+[1-9][0-9]{6,14}", wish)
+
+
+# --- Twilio's and OpenAI's credentials --------------------------------------------------------
+
+
 def _account_sid(value: str) -> str:
     return _expect(value, rf"AC{HEX}{{32}}", "the account's SID, AC and 32 hexadecimal digits")
 
@@ -99,11 +115,6 @@ def _auth_token(value: str) -> str:
     return value
 
 
-def _phone_number(value: str) -> str:
-    wish = "a number as +15550001111: a plus, the country code, and digits only"
-    return _expect(value, r"\+[1-9][0-9]{6,14}", wish)
-
-
 def _api_key(value: str) -> str:
     if value.lower().startswith("bearer"):
         raise ValueError('Leave out "Bearer": it is added')
@@ -111,7 +122,7 @@ def _api_key(value: str) -> str:
 
 
 def _openai_key(value: str) -> str:
-    kind = kind_of(_api_key(value))
+    kind = kind_of(value)
     if kind not in ("", "an OpenAI API key"):
         raise ValueError(f"Expected an API key of OpenAI's, not {kind}")
     return value
@@ -119,63 +130,66 @@ def _openai_key(value: str) -> str:
 
 # --- addresses --------------------------------------------------------------------------------
 
+LOCAL = r".*\.(local|localhost|localdomain|internal|lan|home|test|invalid)\.?"
+ENDPOINT = "/(responses|conversations|threads|assistants|completions|realtime)$"
+
 
 def _address(value: str) -> SplitResult:
-    _word(value)
-    try:
-        parts = urlsplit(value)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # a port beyond 65535, half a bracket
-        usable = False
-    if not usable:
-        raise ValueError("Expected an address that begins with https:// and a host")
+    parts = _split(_word(value.rstrip("/")))
     if parts.username is not None or "?" in value:
         raise ValueError("Expected an address without user, password and ?")
     return parts
 
 
+def _split(value: str) -> SplitResult:
+    try:
+        parts = urlsplit(value)
+        is_usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a port beyond 65535, half a bracket
+        is_usable = False
+    if not is_usable:
+        raise ValueError("Expected an address that begins with https:// and a host")
+    return parts
+
+
+def _host_only(value: str) -> str:
+    parts = _address(value)
+    if parts.path:
+        raise ValueError(f"Expected https:// and a host only: leave out {parts.path}")
+    return parts.geturl()
+
+
 def _webhook_url(value: str) -> str:
     if re.fullmatch(r"http://127\.0\.0\.1:[0-9]+", value):
         return value  # a stand-in for Twilio on this machine
-    parts = _address(value)
+    parts = urlsplit(_host_only(value))
     if parts.scheme != "https":
-        raise ValueError("Expected https://: Twilio opens its streams over TLS only")
-    if parts.path not in ("", "/"):
-        raise ValueError(f"Expected https:// and a host only: leave out {parts.path}")
+        raise ValueError("Expected https:// and a host: Twilio streams over TLS only")
     if not _is_public(parts.hostname or ""):
         raise ValueError("Expected https:// and a host that Twilio can reach from the internet")
-    return f"https://{parts.netloc}"
+    return parts.geturl()
 
 
 def _is_public(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_global
-    except ValueError:
-        pass  # a name
-    private = re.search(r"\.(local|localhost|localdomain|internal|lan|home|test|invalid)$", host)
-    return bool(re.fullmatch(r"([\w-]+\.)+[a-z][\w-]+\.?", host)) and not private
+    except ValueError:  # a name
+        is_domain = re.fullmatch(r"([\w-]+\.)+[a-z][\w-]+\.?", host)
+        return bool(is_domain and not re.fullmatch(LOCAL, host))
 
 
-def _openai_base_url(value: str) -> str:
-    parts = _address(value.rstrip("/"))
-    if not parts.path.endswith("/v1"):
-        raise ValueError("Expected an address that ends with /v1, as https://api.openai.com/v1")
-    return parts.geturl()
-
-
-def _agent_base_url(value: str) -> str:
-    parts = _address(value.rstrip("/"))
-    endpoint = re.search("/(responses|conversations|threads|assistants|chat/completions)$", value)
-    if endpoint:
-        raise ValueError(f"Expected the address without {endpoint[0]}")
-    return parts.geturl()
-
-
-def _twilio_api_url(value: str) -> str:
+def _base_url(value: str) -> str:
     parts = _address(value)
-    if parts.path not in ("", "/"):
-        raise ValueError(f"Expected https:// and a host only: leave out {parts.path}")
-    return f"{parts.scheme}://{parts.netloc}"
+    endpoint = re.search(ENDPOINT, parts.path)
+    if endpoint:
+        raise ValueError(f"Expected the address without {endpoint[0]}: it is added")
+    return parts.geturl()
+
+
+def _openai_url(value: str) -> str:
+    if not value.endswith("/v1"):
+        raise ValueError("Expected an address that ends with /v1, as https://api.openai.com/v1")
+    return value
 
 
 # --- numbers ----------------------------------------------------------------------------------
@@ -199,16 +213,19 @@ def _port(value: object) -> int:
     return int(str(value))
 
 
+# --- the types --------------------------------------------------------------------------------
+
+Phrase = Annotated[str, AfterValidator(_phrase)]
 Word = Annotated[str, AfterValidator(_word)]
+PhoneNumber = Annotated[str, AfterValidator(_phone_number)]
 AccountSid = Annotated[Word, AfterValidator(_account_sid)]
 AuthToken = Annotated[Word, AfterValidator(_auth_token)]
-PhoneNumber = Annotated[str, AfterValidator(_phone_number)]
 ApiKey = Annotated[str, AfterValidator(_api_key)]
-OpenAiKey = Annotated[str, AfterValidator(_openai_key)]
+OpenAiKey = Annotated[ApiKey, AfterValidator(_openai_key)]
 WebhookUrl = Annotated[str, AfterValidator(_webhook_url)]
-OpenAiUrl = Annotated[str, AfterValidator(_openai_base_url)]
-AgentUrl = Annotated[str, AfterValidator(_agent_base_url)]
-TwilioUrl = Annotated[str, AfterValidator(_twilio_api_url)]
+HostUrl = Annotated[str, AfterValidator(_host_only)]
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+OpenAiUrl = Annotated[BaseUrl, AfterValidator(_openai_url)]
 Seconds = Annotated[float, BeforeValidator(_number)]  # 0 means for ever
 Count = Annotated[float, BeforeValidator(_count)]  # 0 means without a limit
 Port = Annotated[int, BeforeValidator(_port)]

@@ -1,0 +1,79 @@
+"""Files that people edit: their text and JSON, with every mistake told in plain words."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]
+
+# What stands where JSON couldn't be read on, with the character before it, and what to do.
+BY_TEXT = {
+    r".?,\s*[}\]]": "leave out the comma after the last entry",
+    r".[“”„«»‘’]": 'typographic quotation marks: write the straight one, "',
+    r".'": 'single quotation marks: write the double one, "',
+    r".[\r\n]": r"a line break inside a text: write \n there",
+    r".\t": r"a tab inside a text: write \t there",
+    r".(//|/\*|#)": "JSON takes no comments: leave it out",
+    r".(None|True|False)": "JSON writes null, true and false",
+}
+# The same by the beginning of Python's message.
+BY_MESSAGE = {
+    "Unterminated": "a quotation mark is missing",
+    "Expecting ','": 'a comma is missing before this, or a " inside a text needs a \\ before it',
+    "Expecting ':'": "a colon is missing before this",
+    "Invalid \\": "a backslash inside a text: write two of them",
+    "Extra data": "the object ended before this: leave out what follows it",
+}
+
+
+def decode(content: bytes) -> str:
+    """Decode a file's UTF-8 or UTF-16; what is neither becomes U+FFFD."""
+    is_utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return content.decode("utf-16" if is_utf16 else "utf-8-sig", errors="replace")
+
+
+def unreadable_line(text: str) -> int:
+    """Return the number of the first line that could not be decoded; 0 if all could."""
+    before, found, _ = text.partition("\ufffd")
+    return before.count("\n") + 1 if found else 0
+
+
+def json_object(path: Path) -> Json:
+    """Read the object in a JSON file. ValueError tells, by line, what is wrong with it."""
+    try:
+        text = decode(path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"{path} can't be read: {error.strerror}") from None
+    line = unreadable_line(text)
+    if line:
+        raise ValueError(f"{path.name}, line {line}: save the file as UTF-8")
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path.name}, line {error.lineno}: {_reason(error)}") from None
+    if not isinstance(content, dict) or not content:
+        raise ValueError(f"{path.name}: expected an object, names and values in braces")
+    return content
+
+
+def _reason(error: json.JSONDecodeError) -> str:
+    before = " " + error.doc[: error.pos].rstrip()
+    around = before[-1] + error.doc[error.pos :]
+    for shape, advice in BY_TEXT.items():
+        if re.match(shape, around):
+            return advice
+    for beginning, advice in BY_MESSAGE.items():
+        if error.msg.startswith(beginning):
+            return advice
+    return f"expected a JSON object: this is none, from column {error.colno} on"
+
+
+def at(content: Any, path: str) -> Any:
+    """Return what stands at a dotted path; None if nothing does."""
+    for name in path.split("."):
+        content = content.get(name) if isinstance(content, Mapping) else None
+    return content
