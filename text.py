@@ -1,45 +1,169 @@
-"""Text, as it is spoken and heard: sentences from a reply, and how much of one was heard."""
+"""A reply, while it is written, becomes sentences fit to be spoken."""
 
 import re
 from collections.abc import Iterable, Iterator
 
-END = re.compile(r"(?=\n)|(?<=[。！？])|(?<=[.!?…])[^\S\n]+")
-CONTROL = re.compile(r"\[\s*(hangup|transfer)\b[^\]]*\]", re.IGNORECASE)
+from grammar import ends_sentence, is_open
+from markup import CONTROL, SPAN, plain
+from words import speech_ms
 
-# Scripts that write no spaces between words: Thai to Khmer, kana, Chinese
-SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3001-\u30ff\u3400-\u9fff\uf900-\uffef"
-SIGN = re.compile(f"[{SPACELESS}]")
-WORD = re.compile(rf"[{SPACELESS}]|[^\s{SPACELESS}]+")
-MS_PER_LETTER = 65
-MS_PER_SIGN = 200
+# How long a piece must take to say, in ms. Shorter sentences are said as one, which sounds better
+# than two; but the first words of a reply come early.
+ENOUGH = 1300
+ENOUGH_AT_FIRST = 400
+
+# How much of a reply is looked at, in letters. A first sentence that isn't enough waits for this
+# much, since others as short may follow; a long one is cut at a comma; a link is held back until
+# it is complete.
+EARLY = 24
+LONG = 200
+LONGEST = 1000
+
+ENDS = ".!?…।॥؟۔։።။"
+SIGNS = "。！？｡"
+GAP = r"[^\S\n]"
+QUOTES = "\"'“‘„«»¿¡*_`~"  # and markup: what stands before a word
+# Quotes, brackets and markup that close; footnotes and citations, and what may become one
+CLOSING = rf"{GAP}?»|[\"'”’“)\]】」』）*_`~]|\[\^\w*\]|\[[\d, –-]*\]|【[^【】\s{SIGNS}]*】"
+CLOSING_BEGUN = rf"\[[^\[\]\n]*|【[^【】\s{SIGNS}]*"
+
+# Where a sentence may end: at a control marker, which takes the full stop after it along; at a line
+# break; at a full stop of Chinese or Japanese; at another, once the next word has begun. What may
+# become one of these with the next letters is pending.
+PLACE = re.compile(
+    rf"(?P<marker>{CONTROL}(?:(?P<after>[.!?…])|(?=[^.!?…])))"
+    r"|(?P<line>\n)"
+    rf"|(?P<sign>[{SIGNS}])"
+    rf"|(?P<mark>[{ENDS};])(?P<closing>(?:{CLOSING})*){GAP}+(?=[{QUOTES}]*(?P<next>[^\s{QUOTES}]))"
+    rf"|(?P<pending>\[[^\[\]\n]*\]?\Z|[{ENDS};](?:{CLOSING})*(?:{CLOSING_BEGUN}|{GAP}*[{QUOTES}]*)\Z)"
+)
+AT_END = re.compile(rf"[{ENDS}{SIGNS}](?:{CLOSING})*\s*$")
+
+# Where a long sentence may be cut: not inside a link
+PAUSE = re.compile(
+    rf"{SPAN}"
+    rf"|(?P<comma>[,;:!?…–—،؛][\"'”’»)*_]*{GAP}+|[，、；：])"
+    rf"|(?P<space>{GAP}+)"
+)
 
 
 def sentences(chunks: Iterable[str], language: str = "en") -> Iterator[str]:
-    """Cut a reply into sentences fit to be spoken, each as soon as its end is certain."""
-    text = ""
-    for chunk in (*chunks, "\n"):
-        *pieces, text = END.split(text + chunk)
-        for piece in pieces:
-            plain = " ".join(CONTROL.sub("", piece).split())
-            if plain:
-                yield plain
-            for marker in CONTROL.findall(piece):
-                yield f"[{marker.lower()}]"
+    """Cut a reply into sentences fit to be spoken, each as soon as its end is certain.
+
+    Yields plain text without markdown, links or citations; a control marker comes as an item of
+    its own, exactly `[hangup]` or `[transfer]`, whatever else stood between its brackets. The
+    language is that of the voice session ("en", "pt-BR"). The cut is the same however the reply
+    is divided into chunks.
+    """
+    reply = _Reply(language)
+    for chunk in chunks:
+        for start in range(0, len(chunk), LONG):
+            yield from reply.add(chunk[start : start + LONG])
+    yield from reply.end()
 
 
-def heard_part(text: str, fraction: float) -> str:
-    """Return the words of `text` heard when `fraction` (0 to 1) of its sound was played."""
-    ends = [0, *(word.end() for word in WORD.finditer(text))]
-    return text[: min(ends, key=lambda end: abs(end - fraction * len(text)))]
+class _Reply:
+    """What has come of a reply and isn't cut yet.
+
+    Each place is judged once, by the letters up to it, so that nothing depends on how many more
+    have come.
+    """
+
+    def __init__(self, language: str) -> None:
+        self._language = re.split("[-_]", language.lower())[0]
+        self._first = True  # nothing has been said yet
+        self._begin("\n")
+
+    def _begin(self, text: str) -> None:
+        self._text = text  # a line begins with its line break
+        self._seen = 1 if text.startswith("\n") else 0  # up to here all is judged
+        self._limit = LONG  # nobody looks further than this
+        self._early = 0  # where to cut if nothing better comes before the limit
+
+    def add(self, letters: str) -> Iterator[str]:
+        self._text += letters
+        place = self._next_place()
+        while place or len(self._text) > self._limit:
+            if place:
+                yield from self._judge(place)
+            else:
+                yield from self._cut_long()
+            place = self._next_place()
+
+    def end(self) -> Iterator[str]:
+        yield from self.add("\n")
+        yield from self._cut(len(self._text))
+
+    def _next_place(self) -> re.Match[str] | None:
+        place = PLACE.search(self._text, self._seen, self._limit)
+        if place is None:
+            self._seen = min(len(self._text), self._limit)
+        elif place["pending"]:
+            self._seen = place.start()
+            place = None
+        return place
+
+    def _judge(self, place: re.Match[str]) -> Iterator[str]:
+        self._seen = place.end()
+        if place["marker"]:
+            yield from self._cut_marker(place)
+        elif self._is_end(place):
+            yield from self._cut_if_enough(place)
+
+    def _cut_marker(self, place: re.Match[str]) -> Iterator[str]:
+        before = self._text[: place.start()] + (place["after"] or "")
+        self._begin(self._text[place.end() :])
+        yield from self._say(before)
+        action = re.sub("[^a-z]", "", place["action"].lower())
+        yield f"[{action}]"
+
+    def _is_end(self, place: re.Match[str]) -> bool:
+        if place["line"]:
+            return True
+        if place["sign"]:
+            return not is_open(self._text[: place.start()])
+        before = self._text[: place.start("closing")]
+        return ends_sentence(before, place["closing"], place["next"], self._language)
+
+    def _cut_if_enough(self, place: re.Match[str]) -> Iterator[str]:
+        end = place.start() if place["line"] else place.end()
+        piece = self._text[:end]
+        is_item = place["line"] and not AT_END.search(piece)  # or a heading: a piece of its own
+        enough = ENOUGH_AT_FIRST if self._first and not self._early else ENOUGH
+        if is_item or speech_ms(plain(piece)) >= enough:
+            yield from self._cut(end)
+        elif self._first:
+            self._early = end
+            self._limit = EARLY
+
+    def _cut_long(self) -> Iterator[str]:
+        end = self._early or _last_pause(self._text[: self._limit])
+        if end:
+            yield from self._cut(end)
+        elif self._limit < LONGEST:
+            self._limit += LONG
+        else:
+            yield from self._cut(self._limit)
+
+    def _cut(self, end: int) -> Iterator[str]:
+        piece = self._text[:end]
+        self._begin(self._text[end:])
+        yield from self._say(piece)
+
+    def _say(self, piece: str) -> Iterator[str]:
+        sentence = plain(piece)
+        if sentence:
+            self._first = False
+            yield sentence
 
 
-def speech_ms(text: str) -> float:
-    """Return a guess of how many ms it takes to say `text`: at least 1."""
-    signs = len(SIGN.findall(text))
-    letters = len(text) - signs
-    return max(1, signs * MS_PER_SIGN + letters * MS_PER_LETTER)
-
-
-def same_words(asked: str, said: str) -> bool:
-    """Tell whether two texts have the same words, whatever their case and punctuation."""
-    return re.findall(r"\w+", asked.lower()) == re.findall(r"\w+", said.lower())
+def _last_pause(text: str) -> int:
+    """Return where `text` is best cut: after a comma, or else a space; 0 if there is neither."""
+    comma = 0
+    space = 0
+    for pause in PAUSE.finditer(text):
+        if pause["comma"] and pause.end() > LONG // 4:
+            comma = pause.end()
+        if pause["space"]:
+            space = pause.end()
+    return comma or space
