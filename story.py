@@ -54,8 +54,17 @@ class Story:
 
     def sound_began(self) -> None:
         """Tell how long it took, in ms since the last word, once the reply's first sound comes."""
-        if len(self._times) == 3:
-            spoken, *moments = [*self._times, monotonic()]
-            transcript, text, sound = (f"{(at - spoken) * 1000:.0f} ms" for at in moments)
-            self.tell(f"transcript {transcript}, first text {text}, first audio {sound}")
-            self._times = []
+        if len(self._times) < 3:
+            return
+        spoken, transcript, text = self._times
+        self._times = []
+        self.tell(
+            f"transcript {ms(spoken, transcript)} ms,"
+            f" first text {ms(spoken, text)} ms,"
+            f" first audio {ms(spoken, monotonic())} ms"
+        )
+
+
+def ms(since: float, until: float) -> int:
+    """Return how many milliseconds passed."""
+    return round((until - since) * 1000)

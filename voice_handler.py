@@ -10,7 +10,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from call import Call, CallControl, find_start
-from conversation import Conversation, Limits, Lines
+from conversation import Conversation, Limits, Lines, Port
 from messages import Handler, NotUnderstood, dispatch
 from realtime import EVENTS, HOPELESS_STATUSES, Realtime
 from settings import Settings
@@ -66,14 +66,7 @@ class VoiceHandler:
         self._lock = Lock()
         self._ended = Event()
         self._inbox: Queue[tuple[int, str] | None] = Queue()  # for the workflow: turn, message
-        self._rules = Conversation(
-            self,
-            monotonic,
-            opening(call, settings),
-            note=settings.notes.line_lost if call.opening == "bridge" else "",
-            lines=lines(settings),
-            limits=limits(settings),
-        )
+        self._rules = begin(self, call, settings)
         self._realtime = Realtime(settings, self._rules, self._story, self._play)
         self._next_tick = 0.0
         self._next_ping = 0.0
@@ -293,13 +286,16 @@ def carry(
     stream.close()
 
 
-def opening(call: Call, settings: Settings) -> str:
-    """Return what is said first."""
-    if call.opening == "bridge":
-        return settings.bridge
-    if call.opening == "no_transfer":
-        return settings.no_transfer
-    return settings.greeting
+def begin(port: Port, call: Call, settings: Settings) -> Conversation:
+    """Begin a conversation, or go on with one whose stream was lost, or whose transfer failed."""
+    openings = {
+        "bridge": (settings.bridge, settings.notes.line_lost),
+        "no_transfer": (settings.no_transfer, settings.notes.not_transferred),
+    }
+    opening, note = openings.get(call.opening, (settings.greeting, ""))
+    return Conversation(
+        port, monotonic, opening, note, lines=lines(settings), limits=limits(settings)
+    )
 
 
 def lines(settings: Settings) -> Lines:
