@@ -114,7 +114,7 @@ class VoiceHandler:
             except FAILURES as error:
                 self._story.fail(f"no reply: {error}")
                 self._safely(self._rules.reply_failed, turn)
-            except Exception:
+            except Exception:  # noqa: BLE001 - a bug is told, and the call goes on
                 self._story.bug()
                 self._safely(self._rules.reply_failed, turn)
             else:
@@ -184,7 +184,7 @@ class VoiceHandler:
                 work(*args)
             except NotUnderstood as error:
                 self._story.warn(f"a message was not understood: {error}")
-            except Exception:
+            except Exception:  # noqa: BLE001 - a bug is told, and the call goes on
                 self._story.bug()
 
     def on_media(self, payload: str) -> None:
