@@ -31,13 +31,13 @@ from tools.harness import (
     Service,
     _ports,
     check_client_events,
-    check_lines,
     check_secrecy,
     environment,
     eventually,
     hear_out,
     serves,
 )
+from tools.log_check import check_lines
 from tools.ports import ReservedPort
 from tools.simulator.load_balancer import LoadBalancer
 from tools.simulator.media_stream import StreamFaults
@@ -486,7 +486,7 @@ def test_a_stop_before_the_start_does_not_cost_the_call(service: Service) -> Non
 def test_a_second_start_is_ignored(service: Service) -> None:
     call = service.call()
     stream = call.stream
-    stream._send("start", start={"callSid": call.sid, "customParameters": stream.parameters})
+    stream.send("start", start={"callSid": call.sid, "customParameters": stream.parameters})
     call.say("Hello")
     hear_out(call, "You said: Hello.")
     assert call.heard() == "Hello! You said: Hello."

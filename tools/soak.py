@@ -25,12 +25,12 @@ from tools.harness import (
     COLLEAGUE,
     Resources,
     Service,
-    check_lines,
     check_secrecy,
     eventually,
     session_file,
 )
 from tools.line import Line
+from tools.log_check import check_lines
 from tools.simulator.openai_server import Reply
 from tools.simulator.twilio_network import Call
 

@@ -139,7 +139,7 @@ class Stream(Connection):
             if frame.opcode == CLOSE:
                 self.write(client_frame(message, CLOSE))
                 return self._caller.on_dropped("it closed the stream")
-            elif frame.opcode == PING:
+            if frame.opcode == PING:
                 self.write(client_frame(message, PONG))
             else:
                 self._caller.on_message(message, moment)

@@ -7,9 +7,9 @@ import signal
 import threading
 from collections.abc import Callable
 
+from tools.simulator.call_command import add_call
 from tools.simulator.openai_server import OpenAISimulator
 from tools.simulator.speech import ToneVoice
-from tools.simulator.twilio_network import add_call
 
 
 def add_openai(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:

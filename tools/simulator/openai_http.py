@@ -18,7 +18,8 @@ from openai.types.responses import response_create_params
 from tools.simulator import openai_rules as rules
 from tools.simulator.openai_brain import SAYS_ALL, Reply, Turn
 from tools.simulator.openai_rules import Refusal
-from tools.simulator.openai_wire import Json, new_id, reset_connection
+from tools.simulator.openai_wire import Json, new_id
+from tools.simulator.sockets import reset_connection
 
 if TYPE_CHECKING:
     from tools.simulator.openai_server import OpenAISimulator

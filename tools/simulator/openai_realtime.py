@@ -25,12 +25,11 @@ from tools.simulator.openai_rules import Blameless, Refusal
 from tools.simulator.openai_voice import RealtimeResponse
 from tools.simulator.openai_wire import (
     Json,
-    StrictFrames,
     halves,
     new_id,
     realtime_message,
-    reset_connection,
 )
+from tools.simulator.sockets import read_strictly, reset_connection
 
 if TYPE_CHECKING:
     from tools.simulator.openai_server import OpenAISimulator
@@ -163,8 +162,7 @@ class RealtimeSession:
             self.simulator.refuse("Realtime", Refusal(fault, code=None, status=1002))
             reset_connection(self.transport)
 
-        protocol: Any = request.protocol
-        protocol._payload_parser = StrictFrames(protocol._payload_parser, refuse, masked=True)
+        read_strictly(request.protocol, refuse, masked=True)
 
     def _greet(self, request: web.Request) -> None:
         model = self.config["model"]

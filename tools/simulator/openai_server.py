@@ -32,7 +32,8 @@ from tools.simulator.openai_http import Call, Conversation, Conversations, Reque
 from tools.simulator.openai_knobs import RealtimeBehaviour, ResponseFailure
 from tools.simulator.openai_realtime import RealtimeSession
 from tools.simulator.openai_rules import Blameless, Refusal
-from tools.simulator.openai_wire import new_id, reset_connection
+from tools.simulator.openai_wire import new_id
+from tools.simulator.sockets import reset_connection
 from tools.simulator.speech import Ears, Mouth
 
 __all__ = [
