@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from settings_values import is_placeholder, nearest
 Values = dict[str, str]  # by variable; none is blank
 
 ANOTHER_VARIABLE = re.compile(r"\n\s*[A-Z_]+\s*=")
-UNQUOTED_WITH_TAIL = re.compile(r"[^=]*=\s*[^\s'\"#][^\n]*\S#.*")
+UNQUOTED_WITH_TAIL = re.compile(r"[^=#]*=\s*(?!['\"])[^#\n]*(?<=\S)#.*")
 
 
 class Problem(NamedTuple):
@@ -101,12 +101,11 @@ def _named(binding: Binding) -> str:
     return f" ({name[1]})" if name else ""
 
 
-def near_misses(names: Iterable[str], known: Iterable[str]) -> Iterator[tuple[str, str]]:
+def near_misses(names: Iterable[str], known: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield each name that is no setting but looks like one, with the one that it looks like."""
-    settings = tuple(known)
     for name in names:
-        near = nearest(name.upper(), settings, 0.88)
-        if near and name not in settings:
+        near = nearest(name.upper(), known, 0.88)
+        if near and name not in known:
             yield name, near
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +22,7 @@ def _names(content: Json) -> Iterator[str]:
             yield from _names(value)
 
 
-def _misspelt(name: str, known: Iterable[str]) -> Iterator[str]:
+def _misspelt(name: str, known: Collection[str]) -> Iterator[str]:
     near = nearest(name, known, 0.75)
     if near not in ("", name):
         yield f'{name}: did you mean "{near}"?'
@@ -184,7 +184,11 @@ def _tool_faults(tool: Any) -> Iterator[str]:
 
 
 def _read(name: Any) -> Any:
-    return json_object(HERE / name) if isinstance(name, str) else name
+    if not isinstance(name, str):
+        return name
+    if not name.endswith(".json"):
+        raise ValueError("Expected the path of a .json file")
+    return json_object(HERE / name)
 
 
 def _refuse(faults: Iterator[str]) -> None:

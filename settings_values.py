@@ -6,7 +6,7 @@ import difflib
 import ipaddress
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 
@@ -60,9 +60,11 @@ def is_placeholder(value: str) -> bool:
     return bool(PLACEHOLDER.fullmatch(value))
 
 
-def nearest(name: str, known: Iterable[str], likeness: float) -> str:
+def nearest(name: str, known: Collection[str], likeness: float) -> str:
     """Return the known name that is most like this one; "" if none is by `likeness` (0 to 1)."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=likeness)
+    if name in known:
+        return name
+    found = difflib.get_close_matches(name, known, n=1, cutoff=likeness)
     return found[0] if found else ""
 
 
