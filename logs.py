@@ -17,7 +17,7 @@ log = logging.getLogger("voice_agent")
 DIGIT = r"(?:\d|%3\d)"
 # What people and encoders write between two digits: blanks, dashes, brackets, `%20`, `\u2011`, ...
 GAP = r"(?:[^\w\\%\n]|_|%(?!3\d)[0-9A-Fa-f]{2}|\\u[0-9a-f]{4}|\\x[0-9a-f]{2}|\\[nrt])"
-NUMBER = rf"\+?(?:{DIGIT}{GAP}{{0,4}}){{6,}}{DIGIT}"
+NUMBER = rf"\+?(?:{DIGIT}{GAP}{{0,6}}){{6,}}{DIGIT}"
 
 DATE = r"(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])(?![-.\d])"
 TIME = r"[0-2]\d:[0-5]\d:[0-5]\d(?![:\d])(?:[.,]\d{1,6})?(?:Z|[ ]?[+-]\d\d:?\d\d)?"
