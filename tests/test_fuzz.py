@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 from tests.test_voice_webhook import FORM, post
 from tools.harness import CALLED, CALLER, PUBLIC_URL, Service, eventually, hear_out
 from tools.line import BINARY, CLOSE, COMPRESSED, CONTINUED, PING, PONG, TEXT, Line, frame
+from tools.log_check import NOT_UNDERSTOOD
 from tools.simulator.twilio_network import Call
 
 T = TypeVar("T")
@@ -61,6 +62,7 @@ def throw(
 def bystander(service: Service) -> Iterator[Call]:
     """Have a call going on meanwhile, and check that it still is afterwards, undisturbed."""
     service.strangers = True
+    service.expect_log(NOT_UNDERSTOOD)
     call = service.call()
     call.say("Something odd is going on")
     hear_out(call, "You said: Something odd is going on.")
@@ -262,6 +264,7 @@ def test_messages_are_understood_however_their_frames_come(
     service: Service, write: Callable[[Json], bytes], cut: int
 ) -> None:
     service.strangers = True
+    service.expect_log(NOT_UNDERSTOOD)
     sounds = [base64.b64encode(b"\x7f" * size).decode() for size in (1, 160, 20, 161, 8000)]
     media: list[Json] = [{**MEDIA, "media": {"payload": sound}} for sound in sounds]
     line = Line(service)
@@ -297,6 +300,7 @@ def test_sound_is_relayed_in_whatever_shape_its_message_comes(
     service: Service, shape: Callable[[Json], str]
 ) -> None:
     service.strangers = True
+    service.expect_log(NOT_UNDERSTOOD)
     line = Line(service)
     line.send(text(CONNECTED) + text(START))
     service.openai.wait_for(lambda openai: openai.sessions)
@@ -322,6 +326,7 @@ def test_sound_is_relayed_in_whatever_shape_its_message_comes(
 @pytest.mark.parametrize("start", [{}, {"start": {}}, {**START, "start": {"callSid": "CA1"}}])
 def test_a_stream_that_does_not_really_start_is_given_up(service: Service, start: Json) -> None:
     service.strangers = True
+    service.expect_log(NOT_UNDERSTOOD)
     line = Line(service)
     line.send(text(CONNECTED) + text({"event": "start", **start}) * bool(start))
     line.socket.settimeout(20)
@@ -333,6 +338,7 @@ def test_a_stream_that_does_not_really_start_is_given_up(service: Service, start
 
 def test_nothing_is_said_after_the_end_of_a_stream(service: Service) -> None:
     service.strangers = True
+    service.expect_log(NOT_UNDERSTOOD)
     line = Line(service)
     line.send(text(CONNECTED) + frame(CLOSE, b"\x03\xe8"))
     assert line.wait_for_end() == b""  # werkzeug would add an HTTP response
@@ -341,6 +347,7 @@ def test_nothing_is_said_after_the_end_of_a_stream(service: Service) -> None:
 
 def test_no_message_is_found_inside_a_frame_that_is_too_long(service: Service) -> None:
     service.strangers = True
+    service.expect_log(NOT_UNDERSTOOD)
     line = Line(service)
     # If its size were taken for one of a byte, it would end where a message begins.
     content = (b"x" * 119 + text(START)).ljust(70_000, b"x")
@@ -352,6 +359,7 @@ def test_no_message_is_found_inside_a_frame_that_is_too_long(service: Service) -
 
 def test_binary_frames_are_not_obeyed(service: Service) -> None:
     service.strangers = True
+    service.expect_log(NOT_UNDERSTOOD)
     line = Line(service)
     line.send(text(CONNECTED) + frame(BINARY, json.dumps(START).encode()))
     service.wait_for_log("makes no sense")
@@ -363,6 +371,7 @@ def test_binary_frames_are_not_obeyed(service: Service) -> None:
 
 def test_sound_too_long_to_be_passed_on_harms_nothing(service: Service) -> None:
     service.strangers = True
+    service.expect_log(NOT_UNDERSTOOD)
     line = Line(service)
     line.send(text(CONNECTED) + text(START))
     service.openai.wait_for(lambda openai: openai.sessions)
@@ -589,6 +598,7 @@ def spoken_to(call: Call) -> None:
 def test_no_event_of_realtime_breaks_the_call_or_another(service: Service) -> None:
     """Events of a wrong shape, unknown, or that come when nobody expects them."""
     service.tolerate("response_cancel_not_active")  # of responses that never were
+    service.expect_log(NOT_UNDERSTOOD)
     service.brain.reply = lambda text, history: f"You said: {MARK.sub('', text)}."
     raw = st.one_of(
         any_of(REALTIME_EVENTS).map(json.dumps),
@@ -611,6 +621,7 @@ def test_a_call_is_not_lost_when_realtime_loses_its_mind(service: Service) -> No
     """Frames that aren't WebSocket, again and again; each time there is a new session."""
     service.brain.reply = lambda text, history: f"You said: {MARK.sub('', text)}."
     service.tolerate("response_cancel_not_active")
+    service.expect_log(NOT_UNDERSTOOD)
     with bystander(service):
         call = service.call()
         for nonsense in (b"\x8f\x00", b"\x88\x01x", b"\x00\x01x"):

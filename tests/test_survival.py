@@ -37,7 +37,7 @@ from tools.harness import (
     hear_out,
     serves,
 )
-from tools.log_check import check_lines
+from tools.log_check import NOT_UNDERSTOOD, check_lines
 from tools.ports import ReservedPort
 from tools.simulator.load_balancer import LoadBalancer
 from tools.simulator.media_stream import StreamFaults
@@ -259,6 +259,7 @@ def test_sessions_that_go_silent_are_replaced_and_a_quiet_one_is_not(service: Se
 
 def test_events_unknown_and_malformed_between_all_others_change_nothing(service: Service) -> None:
     service.realtime.chatter = 1
+    service.expect_log(NOT_UNDERSTOOD)
     call = service.call()
     introduce(service, call)
     call.say("Tell me a story")
