@@ -13,10 +13,11 @@ tick, `_go_on` looks at all of them and does what is due; so the order of events
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from itertools import cycle
 from typing import Protocol
 
 from hearing import Caller, Hearing
+from lines import Limits, Lines
+from silence import Silence
 from speech import ACTIONS, HANG_UP, TRANSFER, Kind, Sentence, Speech, Voice
 
 __all__ = ["ACTIONS", "HANG_UP", "TRANSFER", "Conversation", "Limits", "Lines", "Outcome", "Port"]
@@ -58,43 +59,6 @@ class Port(Protocol):
 
     def give_up(self, reason: str) -> None:
         """Have Twilio's own voice say that nobody is available, and end the call."""
-
-
-@dataclass(frozen=True)
-class Lines:
-    """What the line itself says, and how it words things for the workflow."""
-
-    fillers: tuple[str, ...] = ("One moment, please.", "Let me see.")
-    idle_prompt: str = "Are you still there?"
-    goodbye: str = "Thank you for calling. Goodbye!"
-    say_again: str = "Sorry, I didn't catch that. Could you say it again?"
-    apology: str = "I'm sorry, something went wrong. Could you try that again?"
-    no_transfer: str = "I'm sorry, I can't put you through now."
-    cut_in: str = '[The caller cut in. Of what you said last they had heard: "{}"]'
-    not_transferred: str = "[The caller could not be put through.]"
-    keys: str = "[The caller pressed {} on the keypad.]"
-    inaudible: str = "[inaudible]"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How long things may take, in seconds, and how often they are tried.
-
-    The caller is never in unexplained silence for more than 4 s: whatever the line says to break a
-    silence is due within `patience - chance`, and `patience` ends in a hold.
-    """
-
-    filler: float = 1.5  # unanswered silence before a filler
-    filler_again: float = 2.3  # and before the next one
-    idle: float = 15.0  # the caller's silence before the prompt, and again before the goodbye
-    longest: float = 3600.0  # the whole call
-    transcript: float = 2.3  # from the end of speech to its words
-    keys: float = 2.0  # the pause that completes what is keyed in
-    patience: float = 3.5  # unanswered silence, or silence without a session, before a hold
-    chance: float = 1.5  # that the voice gets even if the silence was long before it was asked
-    retry: float = 0.25  # the pause after a failure of the voice, doubled with each in a row
-    ahead: float = 3.0  # sound that is left to play when the next sentence is asked for
-    say_again: int = 2  # how often in a row the caller is asked to say it again
 
 
 class Outcome(Enum):
@@ -151,62 +115,6 @@ class Turns:
         return message
 
 
-class Stopwatch:
-    """Measures for how long something has been so without a break."""
-
-    def __init__(self) -> None:
-        """Stand still."""
-        self._since: float | None = None
-
-    def run(self, so: bool, now: float) -> None:
-        """Run on, or begin to, while it is so; else stand at 0."""
-        if not so:
-            self._since = None
-        elif self._since is None:
-            self._since = now
-
-    def seconds(self, now: float) -> float:
-        """Return for how long it has been so."""
-        if self._since is None:
-            return 0.0
-        return now - self._since
-
-
-class Silence:
-    """What is due in which silence. All of it is derived: no timer is armed or cancelled."""
-
-    def __init__(self, lines: Lines, limits: Limits) -> None:
-        """Have nobody silent yet."""
-        self.unanswered = Stopwatch()  # the caller hears nothing, and is owed something
-        self.unsaid = Stopwatch()  # the same, and the voice could end it
-        self.voiceless = Stopwatch()  # the caller hears nothing, and there is no session
-        self.idle = Stopwatch()  # nobody owes anybody anything; noises don't matter
-        self.filled = False  # the last thing said was a filler
-        self.prompted = False  # the caller was asked whether they are there
-        self._limits = limits
-        self._fillers = cycle(lines.fillers)
-
-    def unbearable(self, now: float) -> bool:
-        """Whether somebody else must explain it to the caller."""
-        limits = self._limits
-        if self.voiceless.seconds(now) >= limits.patience:
-            return True
-        silent_too_long = self.unanswered.seconds(now) >= limits.patience
-        return silent_too_long and self.unsaid.seconds(now) >= limits.chance
-
-    def filler(self, now: float) -> str:
-        """Return the next filler if one is due, else nothing."""
-        wait = self._limits.filler_again if self.filled else self._limits.filler
-        if self.unanswered.seconds(now) < wait:
-            return ""
-        self.filled = True
-        return next(self._fillers, "")
-
-    def prompt_due(self, now: float) -> bool:
-        """Whether a silent caller is to be asked, or taken leave of."""
-        return self.idle.seconds(now) >= self._limits.idle
-
-
 class Conversation:
     """Decide what one call says, asks and does."""
 
@@ -225,9 +133,9 @@ class Conversation:
         self._clock = clock
         self._lines = lines = lines or Lines()
         self._limits = limits = limits or Limits()
-        self._hearing = Hearing(lines.keys, lines.inaudible, limits.transcript, limits.keys)
-        self._speech = Speech(limits.ahead)
-        self._voice = Voice(limits.retry)
+        self._hearing = Hearing(lines, limits)
+        self._speech = Speech(limits)
+        self._voice = Voice(limits)
         self._turns = Turns(note)
         self._silence = Silence(lines, limits)
         self._misunderstood = 0  # how often in a row
@@ -240,8 +148,8 @@ class Conversation:
 
     def caller_speaks(self, item: str) -> None:
         """Fall silent and listen: a barge-in, or a false alarm."""
-        if self._phase is Phase.OPEN:
-            self._fall_silent()
+        if self._listens:
+            self._give_way()
             self._hearing.begin(item, self._clock())
             self._go_on()
 
@@ -252,14 +160,14 @@ class Conversation:
 
     def caller_said(self, item: str, words: str | None) -> None:
         """Take the transcript of an item: "" of a noise, None if it could not be made."""
-        if self._phase is Phase.OPEN:
+        if self._listens:
             self._hearing.transcribe(item, words)
             self._go_on()
 
     def key(self, digit: str) -> None:
         """Take a DTMF key; keys interrupt as speech does."""
-        if self._phase is Phase.OPEN:
-            self._fall_silent()
+        if self._listens:
+            self._give_way()
             self._hearing.press(digit, self._clock())
             self._go_on()
 
@@ -336,6 +244,7 @@ class Conversation:
         if self._phase is Phase.TRANSFERRING:
             self._phase = Phase.OPEN
             self._turns.note = self._lines.not_transferred
+            self._listen(self._clock())  # to what was said meanwhile
             self._say(self._lines.no_transfer)
             self._go_on()
         else:
@@ -352,9 +261,14 @@ class Conversation:
         self._draining = True
         self._go_on()
 
+    @property
+    def _listens(self) -> bool:
+        return self._phase in (Phase.OPEN, Phase.TRANSFERRING)
+
     def _go_on(self) -> None:
         now = self._clock()
-        self._listen(now)
+        if self._phase is Phase.OPEN:
+            self._listen(now)
         self._measure_silence(now)
         for step in (
             self._close_long_call,
@@ -444,6 +358,11 @@ class Conversation:
 
     def _say(self, line: str) -> None:
         self._speech.add(line, Kind.LINE)
+
+    def _give_way(self) -> None:
+        """Let the caller speak, or press keys: no silence has lasted until now."""
+        self._fall_silent()
+        self._silence.break_off()
 
     def _fall_silent(self) -> None:
         """Stop at once. What was not heard waits: it is said again, or dropped."""

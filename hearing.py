@@ -6,13 +6,15 @@ from enum import Enum, auto
 from itertools import count
 from math import inf
 
+from lines import Limits, Lines
+
 
 class Caller(Enum):
     """The caller, as we hear them. Only SILENT is idle."""
 
     SILENT = auto()
-    SPEAKING = auto()  # or pressing keys
-    AWAITED = auto()  # has spoken; the transcript is on its way
+    SPEAKING = auto()
+    AWAITED = auto()  # has spoken, or pressed keys; the transcript, or more keys, may come
 
 
 @dataclass
@@ -28,7 +30,7 @@ class Stretch:
         """Tell what the caller does, as far as this stretch goes."""
         if self.words is not None:
             return Caller.SILENT
-        if self.keys or self.due == inf:
+        if self.due == inf:
             return Caller.SPEAKING
         return Caller.AWAITED
 
@@ -36,17 +38,10 @@ class Stretch:
 class Hearing:
     """Stretches of speech and of keys, in the order in which they began."""
 
-    def __init__(self, key_note: str, inaudible: str, transcript: float, key_pause: float) -> None:
-        """Hear nothing yet.
-
-        `key_note` words the keys for the workflow, `inaudible` stands for words that could not be
-        understood; `transcript` is for how long one is waited for, `key_pause` how long a pause
-        completes keys, both in seconds.
-        """
-        self._key_note = key_note
-        self._inaudible = inaudible
-        self._transcript = transcript
-        self._key_pause = key_pause
+    def __init__(self, lines: Lines, limits: Limits) -> None:
+        """Hear nothing yet."""
+        self._lines = lines
+        self._limits = limits
         self._stretches: dict[str, Stretch] = {}
         self._transcribed: set[str] = set()  # items; a transcript that comes twice counts once
         self._names = count(1)
@@ -71,7 +66,7 @@ class Hearing:
         """Hear it end: wait for its transcript."""
         stretch = self._stretches.get(item)
         if stretch and stretch.due == inf:
-            stretch.due = now + self._transcript
+            stretch.due = now + self._limits.transcript
 
     def transcribe(self, item: str, words: str | None) -> None:
         """Take the words of a stretch: "" of a noise, None if they are unintelligible."""
@@ -79,7 +74,7 @@ class Hearing:
             return
         self._transcribed.add(item)
         if item in self._stretches:
-            self._stretches[item].words = self._inaudible if words is None else words.strip()
+            self._stretches[item].words = self._lines.inaudible if words is None else words.strip()
         elif words:
             # Given up, so spoken before all that is heard now
             self._stretches = {item: Stretch(words=words.strip()), **self._stretches}
@@ -91,18 +86,18 @@ class Hearing:
             stretch = Stretch()
             self._stretches[f"keys {next(self._names)}"] = stretch
         stretch.keys += digit
-        stretch.due = now if digit == "#" else now + self._key_pause
+        stretch.due = now if digit == "#" else now + self._limits.keys
 
     def lose_session(self) -> None:
         """Give up all speech whose transcript has not come: it never will."""
         for stretch in self._unknown(keys=False):
-            stretch.words = self._inaudible
+            stretch.words = self._lines.inaudible
 
     def expire(self, now: float) -> None:
         """Give up transcripts that are overdue; complete keys after a pause."""
         for stretch in self._stretches.values():
             if stretch.words is None and now >= stretch.due:
-                stretch.words = self._keyed(stretch.keys) if stretch.keys else self._inaudible
+                stretch.words = self._keyed(stretch.keys) if stretch.keys else self._lines.inaudible
 
     def take(self) -> list[str]:
         """Return all words, in order, unless more of them are on their way; noises have none."""
@@ -122,4 +117,4 @@ class Hearing:
                 yield stretch
 
     def _keyed(self, keys: str) -> str:
-        return self._key_note.replace("{}", keys.rstrip("#") or "#")
+        return self._lines.keys.replace("{}", keys.rstrip("#") or "#")

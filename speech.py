@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import count
 
+from lines import Limits
 from utils import heard_part, speech_ms
 
 HANG_UP, TRANSFER = ACTIONS = ("[hangup]", "[transfer]")
@@ -54,9 +55,9 @@ class Sentence:
 class Speech:
     """Sentences wait, are spoken one at a time, are played, and are heard."""
 
-    def __init__(self, ahead: float) -> None:
-        """Have nothing to say; `ahead` is the sound, in seconds, that may be left to play."""
-        self._ahead_ms = ahead * 1000
+    def __init__(self, limits: Limits) -> None:
+        """Have nothing to say."""
+        self._ahead_ms = limits.ahead * 1000
         self._waiting = deque[Sentence]()
         self._sent = deque[Sentence]()  # the voice was asked for it, its mark has not come back
         self._heard_whole: list[str] = []  # sentences of the present reply
@@ -187,12 +188,12 @@ class Speech:
 class Voice:
     """Whether the voice can be asked to speak, and why not."""
 
-    def __init__(self, retry: float) -> None:
-        """Wait for the first session; `retry` is the pause after a first failure, in seconds."""
+    def __init__(self, limits: Limits) -> None:
+        """Wait for the first session."""
         self.ready = False
         self.reason = "the voice did not start"  # the last that is known
-        self._retry = retry
-        self._pause = retry
+        self._first_pause = limits.retry
+        self._pause = limits.retry
         self._retry_at = 0.0
 
     def begin(self) -> None:
@@ -217,4 +218,4 @@ class Voice:
     def succeed(self) -> None:
         """Note that a sentence was heard."""
         self.reason = "the voice fell silent"
-        self._pause = self._retry
+        self._pause = self._first_pause

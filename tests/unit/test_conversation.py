@@ -583,8 +583,24 @@ def test_keys_interrupt() -> None:
     call.rules.key("1")
     assert call.done == [("clear",)]
     call.rules.heard(mark)
-    call.wait(2.1)
+    call.wait(1.9)
     assert call.said == []
+
+
+def test_the_pause_after_keys_counts_for_the_filler() -> None:
+    call = greeted()
+    call.rules.key("1")
+    call.wait(2.1)
+    assert call.said == [LINES.fillers[0]]
+
+
+def test_who_presses_keys_for_long_is_not_put_on_hold() -> None:
+    call = told("Enter your number.")
+    for digit in "123456789":
+        call.rules.key(digit)
+        call.wait(1)
+    assert call.said == ["Enter your number."]
+    assert call.ended == []
 
 
 def test_keys_do_not_settle_speech() -> None:
@@ -750,7 +766,7 @@ def test_a_line_without_fillers_waits_for_the_answer() -> None:
 
 def test_an_empty_list_of_fillers_harms_nobody() -> None:
     port = NotingPort()
-    clock = iter(range(0, 1000))
+    clock = iter(range(1000))
     rules = Conversation(port, lambda: next(clock), "", lines=Lines(fillers=()))
     rules.voice_ready()
     rules.key("#")
@@ -943,6 +959,16 @@ def test_a_failed_transfer_is_told_to_caller_and_workflow() -> None:
     call.caller_hears()
     call.caller_says("Then help me.", "i2")
     assert call.asked == [LINES.not_transferred + " Then help me."]
+
+
+def test_what_is_said_during_a_failing_transfer_is_not_lost() -> None:
+    call = told(TRANSFER)
+    call.caller_says("Hello?", "i2")
+    call.forget()
+    call.wait(5)
+    call.rules.act_failed()
+    assert call.said == [LINES.no_transfer]
+    assert call.asked == [LINES.not_transferred + " Hello?"]
 
 
 def test_a_call_that_cannot_be_ended_is_closed() -> None:
