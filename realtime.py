@@ -91,6 +91,7 @@ class Realtime:
         self, settings: Settings, rules: Conversation, story: Story, play: Callable[[str], None]
     ) -> None:
         """Connect nothing yet; `play` gets base64 of 8 kHz mulaw for the caller."""
+        self.over = False  # no other session is to be opened
         self._settings = settings
         self._rules = rules
         self._story = story
@@ -100,7 +101,6 @@ class Realtime:
         self._ears: Connection | None = None  # the connection, once it has its settings
         self._sound: deque[bytes] = deque(maxlen=KEPT_FRAMES)
         self._in_flight = InFlight()
-        self._over = False
 
     # --- the session ------------------------------------------------------------------------------
 
@@ -108,7 +108,7 @@ class Realtime:
         """Open a session and yield its events until it ends. Raises OSError if it can't be had."""
         key = {"Authorization": f"Bearer {self._settings.openai_api_key}"}
         with connect(self._settings.realtime_url, key) as self._connection:
-            if self._over:  # the call has ended meanwhile
+            if self.over:  # the call has ended meanwhile
                 return
             session = self._settings.realtime_session
             self._send("session.update", event_id=SESSION_UPDATE, session=session)
@@ -147,7 +147,7 @@ class Realtime:
 
     def end(self) -> None:
         """End the session, and open no other."""
-        self._over = True
+        self.over = True
         self.abort()
 
     def _send(self, kind: str, **body: Any) -> None:
@@ -239,6 +239,7 @@ class Realtime:
         self._story.warn(f"Realtime: {message or kind} ({code or kind})")
         refused_session = event_id == SESSION_UPDATE and kind == "invalid_request_error"
         if code in HOPELESS_CODES or refused_session:
+            self.end()
             self._rules.voice_hopeless(message)
         elif event_id == SESSION_UPDATE:
             self.abort()

@@ -25,8 +25,9 @@ CALLS: set["VoiceHandler"] = set()  # of this process, each until its workflow's
 START_SECONDS = 10.0  # in which a stream must tell which call it carries
 STALL_SECONDS = 10.0  # Twilio sends 50 frames a second: one that is silent for so long is gone
 UNANSWERED_SECONDS = 5.0  # Realtime answers pings: one that doesn't for so long is gone
-TICK_SECONDS = 0.2  # how often the rules look at the clock
-PING_SECONDS = 2.0
+FRAME_SECONDS = 0.02
+TICK_FRAMES = 10  # how often the rules look at the clock
+PING_FRAMES = 100
 WATCH_SECONDS = 1.0
 RECONNECT_PAUSES = (0.0, 0.3, 0.6)  # seconds before each try to open a Realtime session
 LAST_RECONNECT_PAUSE = 1.0
@@ -34,6 +35,22 @@ LAST_RECONNECT_PAUSE = 1.0
 # A message of Twilio's with a frame of sound, as it is written most often. The sound goes to
 # Realtime as it stands, base64 in quotes, and past the lock.
 SOUND = re.compile(rb'{"event": ?"media".*"payload": ?("[A-Za-z0-9+/=]*")').match
+
+
+class FrameClock:
+    """The time of a call in seconds: Twilio sends a frame of sound every 20 ms, silence or not.
+
+    So it stands still while this process does, or the line: nobody is taken for silent, and no
+    mark for missing, because we were late.
+    """
+
+    def __init__(self) -> None:
+        """Begin at 0."""
+        self.frames = 0
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.frames * FRAME_SECONDS
 
 
 class VoiceHandler:
@@ -64,12 +81,12 @@ class VoiceHandler:
         self._control = control
         self._story = Story(call.sid)
         self._lock = Lock()
+        self._clock = FrameClock()
         self._ended = Event()
         self._inbox: Queue[tuple[int, str] | None] = Queue()  # for the workflow: turn, message
-        self._rules = begin(self, call, settings)
+        self._rules = begin(self, self._clock, call, settings)
         self._realtime = Realtime(settings, self._rules, self._story, self._play)
-        self._next_tick = 0.0
-        self._next_ping = 0.0
+        self._next_tick = 0  # in frames
 
     # --- the three threads ------------------------------------------------------------------------
 
@@ -77,15 +94,12 @@ class VoiceHandler:
         """Read Twilio's messages until the stream ends, and keep the time."""
         self._story.tell(f"call {'resumed' if self.call.opening == 'bridge' else 'started'}")
         CALLS.add(self)
-        self._workflow.resume(
-            self.call.sid, self.call.conversation, self.call.caller, self.call.called
-        )
+        call = self.call
+        self._workflow.resume(call.sid, call.conversation, call.caller, call.called)
         for work in (self._listen, self._answer):
             Thread(target=work, daemon=True).start()
         for message in messages:
             self._take(message)
-            if monotonic() >= self._next_tick:
-                self._tick()
         self._ended.set()
         self._realtime.end()
         self._inbox.put(None)  # which ends `_answer`
@@ -94,7 +108,7 @@ class VoiceHandler:
     def _listen(self) -> None:
         """Keep a Realtime session; when to give up is for the rules to decide."""
         for pause in chain(RECONNECT_PAUSES, repeat(LAST_RECONNECT_PAUSE)):
-            if self._ended.wait(pause):
+            if self._ended.wait(pause) or self._realtime.over:
                 return
             try:
                 for event in self._realtime.events():
@@ -132,13 +146,10 @@ class VoiceHandler:
             raise WorkflowError("it is empty")
 
     def _tick(self) -> None:
-        now = monotonic()
-        self._next_tick = now + TICK_SECONDS
         if DRAINING.is_set():
             self._safely(self._rules.drain)
         self._safely(self._rules.tick)
-        if now >= self._next_ping:
-            self._next_ping = now + PING_SECONDS
+        if self._clock.frames % PING_FRAMES == 0:
             self._realtime.ping()
 
     def look(self, now: float) -> None:
@@ -154,6 +165,7 @@ class VoiceHandler:
         why = self._realtime.lose() or reason
         self._story.warn(f"Realtime is lost: {why}")
         if hopeless:
+            self._realtime.end()
             self._rules.voice_hopeless(why)
         else:
             self._rules.voice_lost(why)
@@ -163,9 +175,17 @@ class VoiceHandler:
     def _take(self, message: bytes) -> None:
         sound = SOUND(message)
         if sound:
-            self._realtime.append(sound[1])
+            self._relay(sound[1])
         else:
             self._dispatch(message, "event", MESSAGES, self)
+        if self._clock.frames >= self._next_tick:
+            self._next_tick = self._clock.frames + TICK_FRAMES
+            self._tick()
+
+    def _relay(self, sound: bytes) -> None:
+        """Pass on 20 ms of sound, base64 in quotes; a frame is a tick of the call's clock."""
+        self._clock.frames += 1
+        self._realtime.append(sound)
 
     def _dispatch(
         self, raw: bytes, name: str, handlers: dict[str, Handler], target: object
@@ -189,7 +209,7 @@ class VoiceHandler:
 
     def on_media(self, payload: str) -> None:
         """Relay sound in a message of an unusual shape."""
-        self._realtime.append(json.dumps(payload).encode())
+        self._relay(json.dumps(payload).encode())
 
     def on_dtmf(self, digit: str) -> None:
         """Take a key."""
@@ -286,16 +306,14 @@ def carry(
     stream.close()
 
 
-def begin(port: Port, call: Call, settings: Settings) -> Conversation:
+def begin(port: Port, clock: Callable[[], float], call: Call, settings: Settings) -> Conversation:
     """Begin a conversation, or go on with one whose stream was lost, or whose transfer failed."""
     openings = {
         "bridge": (settings.bridge, settings.notes.line_lost),
         "no_transfer": (settings.no_transfer, settings.notes.not_transferred),
     }
     opening, note = openings.get(call.opening, (settings.greeting, ""))
-    return Conversation(
-        port, monotonic, opening, note, lines=lines(settings), limits=limits(settings)
-    )
+    return Conversation(port, clock, opening, note, lines=lines(settings), limits=limits(settings))
 
 
 def lines(settings: Settings) -> Lines:
@@ -324,8 +342,14 @@ def limits(settings: Settings) -> Limits:
 
 
 def watch() -> None:
-    """Look at every call, for ever; one thread a process."""
+    """Look at every call, for ever; one thread a process.
+
+    After a moment in which the whole process stood still nobody is to blame: all get another look.
+    """
     while True:
+        began = monotonic()
         sleep(WATCH_SECONDS)
-        for call in list(CALLS):
-            call.look(monotonic())
+        now = monotonic()
+        if now < began + 2 * WATCH_SECONDS:
+            for call in list(CALLS):
+                call.look(now)

@@ -95,8 +95,39 @@ def service(
     service.end()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run take part of the tests: `make test` takes the fast tier, CI then the rest."""
+    parser.addoption("--tier", choices=["fast", "rest", "all"], default="all")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests of the tier that was asked for."""
+    tier = config.getoption("--tier")
+    if tier == "all":
+        return
+    kept = [item for item in items if is_fast(item) == (tier == "fast")]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
+
+
+def is_fast(item: pytest.Item) -> bool:
+    """Tell whether a test belongs to the fast tier: calls in one mode, with one kind of workflow.
+
+    What takes long, or can't be kept apart from how busy the machine is, is marked `thorough`.
+    """
+    if item.get_closest_marker("thorough"):
+        return False
+    callspec = getattr(item, "callspec", None)
+    params = callspec.params if callspec else {}
+    in_one_mode = params.get("mode", "gevent") == "gevent"
+    of_one_kind = params.get("workflow", "workflow.json") == "workflow.json"
+    return in_one_mode and of_one_kind
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marks."""
+    config.addinivalue_line("markers", "thorough(reason): not in the fast tier, and why")
     config.addinivalue_line("markers", "settings(**environment): of the service")
     config.addinivalue_line("markers", "session(changes): of the service's session file")
 
