@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote, urlsplit
 
-import pydantic
 from pydantic import AfterValidator, BaseModel, Field, ValidationInfo
 
-from settings_env import Problem, Values, edited, filled, near_misses, read_env_file
 from settings_files import FromFile, SessionFile, WorkflowId, pinned_languages
 from settings_json import Json, json_object
+from settings_reading import Origin, SettingsError, read
 from settings_values import (
     AccountSid,
     ApiKey,
@@ -31,17 +30,12 @@ from settings_values import (
     Seconds,
     WebhookUrl,
     Word,
-    is_placeholder,
-    nearest,
 )
+
+__all__ = ["HERE", "Notes", "Settings", "SettingsError", "read_settings", "settings"]
 
 HERE = Path(__file__).parent
 OPENAI = "api.openai.com"
-
-
-class SettingsError(SystemExit, ValueError):
-    """What is wrong with the settings. Uncaught, it ends the program in plain words."""
-
 
 # --- the settings -----------------------------------------------------------------------------
 
@@ -133,8 +127,8 @@ class Settings(BaseModel, frozen=True):
     agent_api_key: ApiKey = Field("", repr=False)
     twilio_api_url: HostUrl = "https://api.twilio.com"
 
-    # Not a variable: what is odd about where the values came from.
-    oddities: tuple[str, ...] = ()
+    # Not a variable: where the values came from.
+    origin: Origin = Origin()
 
     @property
     def fillers(self) -> tuple[str, ...]:
@@ -178,7 +172,7 @@ class Settings(BaseModel, frozen=True):
 
     def warnings(self) -> list[str]:
         """Say what is allowed and probably a mistake, a line each, for the banner."""
-        return [*self.oddities, *_doubts(self)]
+        return [*self.origin.oddities, *_doubts(self)]
 
 
 def _websocket(url: str) -> str:
@@ -204,9 +198,6 @@ def _doubts(chosen: Settings) -> Iterator[str]:
         yield 'No language is pinned: say "languages": ["en"] in the session\'s "transcription"'
 
 
-# --- reading them -----------------------------------------------------------------------------
-
-
 @cache
 def settings() -> Settings:
     """Return the settings, read once from the environment and `.env`; blank means the default.
@@ -217,98 +208,5 @@ def settings() -> Settings:
 
 
 def read_settings(folder: Path, environment: Mapping[str, str]) -> Settings:
-    """Return the settings from an environment and a folder's `.env`. Raises as `settings` does."""
-    shell = filled(environment)
-    file = read_env_file(folder / ".env")
-    given = {**file.values, **shell}
-    oddities = [*_odd_names(shell, given), *_odd_example(folder)]
-    problems = list(file.problems)
-    for name, near in _mistyped(file.values, given):
-        problems.append(Problem(name, f"There is no such setting: did you mean {near}?"))
-    try:
-        chosen = Settings.model_validate({**_meant(given), "oddities": oddities})
-    except pydantic.ValidationError as error:
-        problems.extend(_problems(error, given))
-    if problems:
-        raise SettingsError(_report(problems, [file.summary, *oddities]))
-    return chosen
-
-
-def variables() -> Values:
-    """Name the variables in their order, each with its default; "" if it has none."""
-    fields = dict(Settings.model_fields)
-    del fields["oddities"]
-    return {
-        name.upper(): "" if field.is_required() else str(field.default)
-        for name, field in fields.items()
-    }
-
-
-def _is_required(variable: str) -> bool:
-    return Settings.model_fields[variable.lower()].is_required()
-
-
-def _meant(given: Values) -> Values:
-    """Take the settings among the values, but for what only shows where a required one belongs."""
-    return {
-        name.lower(): given[name]
-        for name in variables()
-        if name in given and not (_is_required(name) and is_placeholder(given[name]))
-    }
-
-
-def _mistyped(names: Values, given: Values) -> Iterator[tuple[str, str]]:
-    for name, near in near_misses(names, variables()):
-        if near not in given and not _is_required(near):
-            yield name, near
-
-
-def _odd_names(shell: Values, given: Values) -> Iterator[str]:
-    for name, near in _mistyped(shell, given):
-        yield f"{name} is set, but is no setting: did you mean {near}?"
-
-
-def _odd_example(folder: Path) -> Iterator[str]:
-    names = edited(folder / ".env.example", variables())
-    if names:
-        yield f".env.example is never read, and git keeps it: move {', '.join(names)} to .env"
-
-
-# --- telling what is wrong --------------------------------------------------------------------
-
-# Pydantic's words that a user of this service wouldn't understand.
-WORDS = {
-    "missing": "it is missing",
-    "string_type": "expected a text",
-    "extra_forbidden": "there is no such note",
-}
-
-
-def _problems(error: pydantic.ValidationError, given: Values) -> Iterator[Problem]:
-    for fault in error.errors():
-        field, *path = map(str, fault["loc"])
-        advice = WORDS.get(fault["type"], fault["msg"].removeprefix("Value error, "))
-        if fault["loc"] == (field,) and fault["type"] == "missing":
-            advice = _missing(field, given)
-        for line in advice.split("\n"):
-            yield Problem(_shown(field, given), ": ".join([*path, line]))
-
-
-def _missing(field: str, given: Values) -> str:
-    advice = f"Missing: {Settings.model_fields[field].description}"
-    strangers = given.keys() - variables().keys()
-    near = nearest(field.upper(), strangers, 0.7)
-    return f"{advice}. {near} is set: did you mean that?" if near else advice
-
-
-def _shown(field: str, given: Values) -> str:
-    """Name a variable and its value, unless that may be a secret, whatever it was meant for."""
-    name = field.upper()
-    value = given.get(name, "")
-    is_secret = not Settings.model_fields[field].repr or re.search(r"[\w-]{16,}|@|sk-", value)
-    return f"{name} ({value})" if value and not is_secret and len(value) < 50 else name
-
-
-def _report(problems: list[Problem], remarks: list[str]) -> str:
-    lines = [f"  {where}: {advice}" for where, advice in problems]
-    return "\n".join(["Fix these settings, in the environment or in .env:", *lines, *remarks])
+    """Return the settings in an environment and a folder's `.env`. Raises as `settings` does."""
+    return read(Settings, folder, environment)

@@ -27,6 +27,10 @@ class Problem(NamedTuple):
     where: str
     advice: str
 
+    def __str__(self) -> str:
+        """Return both in a line."""
+        return f"{self.where}: {self.advice}"
+
 
 @dataclass
 class EnvFile:

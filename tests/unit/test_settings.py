@@ -17,7 +17,10 @@ from openai.types.realtime import RealtimeSessionCreateRequest
 from openai.types.responses.response_create_params import ResponseCreateParamsBase
 
 import settings as settings_module
-from settings import HERE, Notes, Settings, SettingsError, read_settings, settings, variables
+from settings import HERE, Notes, Settings, SettingsError, read_settings, settings
+from settings_reading import default, variables
+
+VARIABLES = variables(Settings)
 
 SID = "AC" + "0123456789abcdef" * 2
 TOKEN = "fedcba9876543210" * 2
@@ -66,12 +69,13 @@ def advice(name: str, value: str) -> str:
 
 
 def test_the_example_names_every_setting_in_order_with_its_default() -> None:
-    assert list(EXAMPLE) == list(variables())
+    assert list(EXAMPLE) == list(VARIABLES)
     required = [name for name in GOOD if name in EXAMPLE]
     assert list(EXAMPLE)[:6] == required
-    for name, default in variables().items():
-        if name not in required:
-            assert EXAMPLE[name] == default, name
+    for name, field in VARIABLES.items():
+        assert field.is_required() == (name in required)
+        if not field.is_required():
+            assert EXAMPLE[name] == default(field), name
 
 
 def test_an_untouched_copy_of_the_example_misses_the_first_six_and_nothing_else(
@@ -88,7 +92,7 @@ def test_an_untouched_copy_of_the_example_misses_the_first_six_and_nothing_else(
 
 
 def test_blank_means_the_default_and_spaces_around_a_value_are_nothing() -> None:
-    blank = dict.fromkeys(set(variables()) - set(GOOD), "  ")
+    blank = dict.fromkeys(set(VARIABLES) - set(GOOD), "  ")
     assert read(**blank) == read()
     assert read(GREETING=" Servus! ").greeting == "Servus!"
     assert read(GREETING=" ").greeting == "Hello! How can I help you?"
@@ -146,7 +150,7 @@ def test_secrets_are_in_no_representation() -> None:
 
 
 def test_settings_are_read_once_and_anew_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {**dict.fromkeys(variables(), ""), **GOOD, "GREETING": "One"}.items():
+    for name, value in {**dict.fromkeys(VARIABLES, ""), **GOOD, "GREETING": "One"}.items():
         monkeypatch.setenv(name, value)
     settings.cache_clear()
     try:
