@@ -19,10 +19,10 @@ CITATION = re.compile(
     r")"
 )
 
-# What is held together: what stands between brackets, and what has begun to
+# What is never parted: what stands between brackets, addresses, and what has only begun to be one
+BEGUN = r"(?:\[[^\[\]\n]*(?:\]\([^()\s]*)?|【[^【】\n]*|\ue200[^\ue200\ue201\n]*|https?://\S*)\Z"
 BRACKETED = r"\[[^\[\]\n]*\]|【[^【】\n]*】|\ue200[^\ue200\ue201\n]*\ue201"
-BEGUN = r"(?:\[[^\[\]\n]*(?:\]\([^()\s]*)?|【[^【】\n]*|\ue200[^\ue200\ue201\n]*)$"
-SPAN = rf"{LINK.pattern}|{BEGUN}|{BRACKETED}|https?://\S*"
+SPAN = rf"{LINK.pattern}|(?P<begun>{BEGUN})|{BRACKETED}|https?://\S*"
 
 # ASCII only: Chinese has no space between an address and the words after it
 ADDRESS = r"https?://[!-;=?-~]*[\w/=&#%+~-]"
@@ -43,22 +43,22 @@ LINE = re.compile(
 )
 ROW = re.compile(r"\n\s*\|(.*)")
 
-# A pair of stars is emphasis. Of single ones only those that touch a word are: `5 * 3` and
-# `dial *67` have theirs spoken. A cut between sentences may have parted a pair.
+# A pair of stars is emphasis. Of single ones only those that touch a word are, since a cut between
+# sentences may have parted a pair: `5 * 3` and `dial *67` have theirs spoken.
 PAIR = re.compile(r"(?<![\w*\\])\*([^\s*](?:[^*\n]*[^\s*\\])?)\*(?![\w*])")
+# Each begins with its sign and then looks back over it, which is quicker than looking back first
 INLINE = re.compile(
     r"\\([!-/:-@\[-`{-~])"  # an escape: the sign itself is meant
-    r"|(?<!\d)\*{2,}|\*{2,}(?!\d)"
-    r"|(?<![\w*])\*(?=[^\W\d])"
-    r"|(?<=[^\W\d])\*(?!\w)"
-    r"|(?<=[.!?…,;:)\"”’%])\*(?!\w)"
-    r"|(?<!\w)_+(?=\S)"
-    r"|(?<=\S)_+(?!\w)"
-    r"|`+"
-    r"|~~+"
+    r"|\*(?<!\d\*)\*+|\*\*+(?!\d)"
+    r"|\*(?<![\w*]\*)(?=[^\W\d])"
+    r"|\*(?<=[^\W\d]\*)(?!\w)"
+    r"|\*(?<=[.!?…,;:)\"”’%]\*)(?!\w)"
+    r"|_(?<!\w_)_*(?=\S)"
+    r"|_(?<=\S_)_*(?!\w)"
+    r"|`"
+    r"|~~"
 )
 CLOSERS = "”’»)]】」』）"
-
 
 # A text without any of these has no markup
 MARKED = re.compile(r"[\\*_`~\[|【\ue200]|://|\n\s*[-=:+#•‣◦>]")

@@ -31,12 +31,13 @@ CLOSING_BEGUN = rf"\[[^\[\]\n]*|【[^【】\s{SIGNS}]*"
 # break; at a full stop of Chinese or Japanese; at another, once the next word has begun. What may
 # become one of these with the next letters is pending.
 PLACE = re.compile(
-    rf"(?P<marker>{CONTROL}(?:(?P<after>[.!?…])|(?=[^.!?…])))"
+    rf"(?P<marker>{CONTROL}(?P<after>[.!?…]|(?=[^.!?…])))"
     r"|(?P<line>\n)"
     rf"|(?P<sign>[{SIGNS}])"
     rf"|(?P<mark>[{ENDS};])(?P<closing>(?:{CLOSING})*){GAP}+(?=[{QUOTES}]*(?P<next>[^\s{QUOTES}]))"
     rf"|(?P<pending>\[[^\[\]\n]*\]?\Z|[{ENDS};](?:{CLOSING})*(?:{CLOSING_BEGUN}|{GAP}*[{QUOTES}]*)\Z)"
 )
+START = re.compile(rf"[\[\n;{SIGNS}{ENDS}]")
 AT_END = re.compile(rf"[{ENDS}{SIGNS}](?:{CLOSING})*\s*$")
 
 # Where a long sentence may be cut: not inside a link
@@ -95,13 +96,15 @@ class _Reply:
         yield from self._cut(len(self._text))
 
     def _next_place(self) -> re.Match[str] | None:
-        place = PLACE.search(self._text, self._seen, self._limit)
-        if place is None:
-            self._seen = min(len(self._text), self._limit)
-        elif place["pending"]:
-            self._seen = place.start()
-            place = None
-        return place
+        for start in START.finditer(self._text, self._seen, self._limit):
+            self._seen = start.start()
+            place = PLACE.match(self._text, self._seen, self._limit)
+            if place and place["pending"]:
+                return None
+            if place:
+                return place
+        self._seen = min(len(self._text), self._limit)
+        return None
 
     def _judge(self, place: re.Match[str]) -> Iterator[str]:
         self._seen = place.end()
@@ -111,9 +114,8 @@ class _Reply:
             yield from self._cut_if_enough(place)
 
     def _cut_marker(self, place: re.Match[str]) -> Iterator[str]:
-        before = self._text[: place.start()] + (place["after"] or "")
-        self._begin(self._text[place.end() :])
-        yield from self._say(before)
+        before = self._text[: place.start()] + place["after"]
+        yield from self._say(plain(before), place.end())
         action = re.sub("[^a-z]", "", place["action"].lower())
         yield f"[{action}]"
 
@@ -128,42 +130,42 @@ class _Reply:
     def _cut_if_enough(self, place: re.Match[str]) -> Iterator[str]:
         end = place.start() if place["line"] else place.end()
         piece = self._text[:end]
+        sentence = plain(piece)
         is_item = place["line"] and not AT_END.search(piece)  # or a heading: a piece of its own
         enough = ENOUGH_AT_FIRST if self._first and not self._early else ENOUGH
-        if is_item or speech_ms(plain(piece)) >= enough:
-            yield from self._cut(end)
+        if is_item or speech_ms(sentence) >= enough:
+            yield from self._say(sentence, end)
         elif self._first:
             self._early = end
             self._limit = EARLY
 
     def _cut_long(self) -> Iterator[str]:
         end = self._early or _last_pause(self._text[: self._limit])
-        if end:
-            yield from self._cut(end)
-        elif self._limit < LONGEST:
+        if end == 0 and self._limit < LONGEST:
             self._limit += LONG
         else:
-            yield from self._cut(self._limit)
+            yield from self._cut(end or self._limit)
 
     def _cut(self, end: int) -> Iterator[str]:
-        piece = self._text[:end]
-        self._begin(self._text[end:])
-        yield from self._say(piece)
+        sentence = plain(self._text[:end])
+        yield from self._say(sentence, end)
 
-    def _say(self, piece: str) -> Iterator[str]:
-        sentence = plain(piece)
+    def _say(self, sentence: str, end: int) -> Iterator[str]:
+        self._begin(self._text[end:])
         if sentence:
             self._first = False
             yield sentence
 
 
 def _last_pause(text: str) -> int:
-    """Return where `text` is best cut: after a comma, or else a space; 0 if there is neither."""
+    """Return where `text` is best cut: after a comma, a space, at its end; 0 within a link."""
     comma = 0
     space = 0
     for pause in PAUSE.finditer(text):
         if pause["comma"] and pause.end() > LONG // 4:
             comma = pause.end()
-        if pause["space"]:
+        elif pause["space"]:
             space = pause.end()
-    return comma or space
+        elif pause["begun"]:
+            return comma or space
+    return comma or space or len(text)

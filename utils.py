@@ -7,6 +7,7 @@ What is about text stands in rooms of its own: `text.py` cuts a streamed reply i
 import math
 import warnings
 from array import array
+from itertools import chain
 from typing import TypeAlias
 
 from text import sentences
@@ -20,6 +21,7 @@ with warnings.catch_warnings():
 __all__ = ["Downsampler", "Upsampler", "heard_part", "same_words", "sentences", "speech_ms"]
 
 Samples: TypeAlias = "array[int]"
+Taps: TypeAlias = list[float]
 
 TELEPHONE = 8000  # Hz
 RATES = (8000, 16_000, 24_000)  # Hz
@@ -35,18 +37,18 @@ class Upsampler:
 
     def __init__(self, rate: int) -> None:
         """Begin a stream, with silence before it."""
-        self._factor = _factor(rate)
-        self._phases = _phases(self._factor)
+        factor = _factor(rate)
+        self._phases = _phases(factor)
         self._before = _silence(len(self._phases[0]) - 1)
 
     def __call__(self, mulaw: bytes) -> bytes:
         """Return the next stretch of PCM16."""
-        count = len(mulaw)
-        samples = self._before + _wide(audioop.ulaw2lin(mulaw, 2))
-        self._before = samples[count:]
-        raised = array("h", bytes(2 * count * self._factor))
-        for phase, taps in enumerate(self._phases):
-            raised[phase :: self._factor] = _filtered(samples, taps, count)
+        pcm = audioop.ulaw2lin(mulaw, 2)
+        samples = self._before + _wide(pcm)
+        self._before = samples[len(mulaw) :]
+        phases = [_filtered(samples, taps) for taps in self._phases]
+        moments = zip(*phases, strict=True)
+        raised = array("h", chain.from_iterable(moments))
         return raised.tobytes()
 
 
@@ -70,9 +72,9 @@ class Downsampler:
         whole = len(pcm) & ~1
         self._half = pcm[whole:]
         samples = self._before + _wide(pcm[:whole])
-        count = (len(samples) - len(self._taps)) // self._factor + 1
-        self._before = samples[count * self._factor :]
-        lowered = _filtered(samples, self._taps, count, self._factor)
+        lowered = _filtered(samples, self._taps, self._factor)
+        used = len(lowered) * self._factor
+        self._before = samples[used:]
         return audioop.lin2ulaw(lowered, 2)
 
 
@@ -82,40 +84,35 @@ def _factor(rate: int) -> int:
     return rate // TELEPHONE
 
 
-def _low_pass(factor: int) -> list[float]:
+def _low_pass(factor: int) -> Taps:
     """Return a Hamming-windowed sinc: of `factor` times 8 kHz, 3.4 kHz passes, 4.6 kHz doesn't."""
     if factor == 1:
         return [1.0]
     reach = REACH * factor
-    return [_tap(n, factor) for n in range(-reach, reach + 1)]
+    places = range(-reach, reach + 1)
+    return [_tap(place / factor) / factor for place in places]
 
 
-def _tap(place: int, factor: int) -> float:
-    sinc = _sinc(place / factor)
-    window = _hamming(place / factor / REACH)
-    return sinc * window / factor
-
-
-def _sinc(x: float) -> float:
-    if x == 0:
+def _tap(place: float) -> float:
+    if place == 0:
         return 1.0
-    angle = math.pi * x
-    return math.sin(angle) / angle
+    angle = math.pi * place
+    sinc = math.sin(angle) / angle
+    window = 0.54 + 0.46 * math.cos(angle / REACH)
+    return sinc * window
 
 
-def _hamming(x: float) -> float:
-    return 0.54 + 0.46 * math.cos(math.pi * x)
-
-
-def _phases(factor: int) -> list[list[float]]:
+def _phases(factor: int) -> list[Taps]:
     """Return the taps for each of the `factor` samples that one becomes.
 
     Zeros between the samples would be filtered along: they are left out, and so the rest is louder.
     """
     taps = [tap * factor for tap in _low_pass(factor)]
-    taps += [0.0] * (factor - 1)
+    missing = factor - 1
+    taps += [0.0] * missing
     taps.reverse()
-    return [taps[factor - 1 - phase :: factor] for phase in range(factor)]
+    firsts = reversed(range(factor))
+    return [taps[first::factor] for first in firsts]
 
 
 def _silence(count: int) -> Samples:
@@ -128,12 +125,15 @@ def _wide(pcm: bytes) -> Samples:
     return array("i", audioop.mul(full, 4, 0.5))
 
 
-def _filtered(samples: Samples, taps: list[float], count: int, step: int = 1) -> Samples:
-    """Return `count` samples of PCM16, each a sum by `taps` that begins `step` after the last."""
+def _filtered(samples: Samples, taps: Taps, step: int = 1) -> Samples:
+    """Return PCM16, each sample a sum by `taps` that begins `step` after the one before."""
+    spare = len(samples) - len(taps)
+    count = spare // step + 1
+    length = count * step
     total = bytes(4 * count)
     for first, tap in enumerate(taps):
-        end = first + count * step
-        part = audioop.mul(samples[first:end:step], 4, tap)
-        total = audioop.add(total, part, 4)
+        part = samples[first : first + length : step]
+        weighed = audioop.mul(part, 4, tap)
+        total = audioop.add(total, weighed, 4)
     full = audioop.mul(total, 4, 2)
     return array("h", audioop.lin2lin(full, 4, 2))
