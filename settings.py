@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationInfo
 
+from settings_env import Environment
 from settings_files import FromFile, SessionFile, WorkflowId, pinned_languages
 from settings_json import Json, json_object
 from settings_reading import Origin, SettingsError, read
@@ -41,9 +42,9 @@ OPENAI = "api.openai.com"
 
 
 def _fits_key(url: str, others: ValidationInfo) -> str:
-    key = others.data.get("openai_api_key", "sk-")
-    if urlsplit(url).hostname == OPENAI and not key.startswith("sk-"):
-        raise ValueError(f"OPENAI_API_KEY must begin with sk- at {OPENAI}: copy it again")
+    key = others.data.get("openai_api_key", "sk-unknown")
+    if urlsplit(url).hostname == OPENAI and not re.match(r"sk-\w", key):
+        raise ValueError(f"OPENAI_API_KEY must begin with sk- at {OPENAI}; copy it again")
     return url
 
 
@@ -134,7 +135,7 @@ class Settings(BaseModel, frozen=True):
     def fillers(self) -> tuple[str, ...]:
         """The fillers, to be taken in turn."""
         pieces = [piece.strip() for piece in self.filler.split("|")]
-        return tuple(piece for piece in pieces if piece)
+        return tuple(piece for piece in pieces if re.search(r"\w", piece))
 
     @cached_property
     def workflow(self) -> Json | str:
@@ -195,7 +196,7 @@ def _doubts(chosen: Settings) -> Iterator[str]:
     if OPENAI in chosen.openai_base_url and "realtime" not in chosen.realtime_model:
         yield f"REALTIME_MODEL ({chosen.realtime_model}) doesn't look like a Realtime model"
     if not pinned_languages(chosen.realtime_session):
-        yield 'No language is pinned: say "languages": ["en"] in the session\'s "transcription"'
+        yield 'No language is pinned; set "languages": ["en"] in the session\'s "transcription"'
 
 
 @cache
@@ -207,6 +208,6 @@ def settings() -> Settings:
     return read_settings(HERE, os.environ)
 
 
-def read_settings(folder: Path, environment: Mapping[str, str]) -> Settings:
+def read_settings(folder: Path, environment: Environment) -> Settings:
     """Return the settings in an environment and a folder's `.env`. Raises as `settings` does."""
     return read(Settings, folder, environment)

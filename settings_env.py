@@ -16,6 +16,7 @@ from settings_json import decode, unreadable_line
 from settings_values import is_placeholder, nearest
 
 Values = dict[str, str]  # by variable; none is blank
+Environment = Mapping[str, str]
 
 ANOTHER_VARIABLE = re.compile(r"\n\s*[A-Z_]+\s*=")
 UNQUOTED_WITH_TAIL = re.compile(r"[^=#]*=\s*(?!['\"])[^#\n]*(?<=\S)#.*")
@@ -52,7 +53,7 @@ def read_env_file(path: Path) -> EnvFile:
     try:
         text = decode(path.read_bytes())
     except FileNotFoundError:
-        return EnvFile(f"There is no {path}: copy .env.example to it and fill it in.")
+        return EnvFile(f"There is no {path}; copy .env.example to it and fill it in.")
     except OSError as error:
         return EnvFile(f"{path} can't be read: {error.strerror}.")
     found = EnvFile(f"Read {path}.")
@@ -72,7 +73,7 @@ def _faults(bindings: list[Binding]) -> Iterator[Problem]:
         line = _line(binding)
         fault = _fault(binding)
         if binding.key in lines:
-            fault = f"This variable stands in line {lines[binding.key]} already: remove one"
+            fault = f"Already set in line {lines[binding.key]}; remove one of the two"
         if fault:
             yield Problem(f".env, line {line}{_named(binding)}", fault)
         if binding.key:
@@ -84,11 +85,11 @@ def _fault(binding: Binding) -> str:
     if binding.error:
         return "Expected NAME=value; is a quotation mark missing?"
     if binding.key and binding.value is None:
-        return "Expected NAME=value: there is no ="
+        return "Expected NAME=value; there is no ="
     if ANOTHER_VARIABLE.search(text):
-        return "A quotation mark is missing: the value goes on in the next line"
+        return "A quotation mark is missing; the value runs on into the next line"
     if UNQUOTED_WITH_TAIL.fullmatch(text):
-        return 'Put a space before the "#" of a comment, or the value in quotation marks'
+        return "Put a space before the # of a comment, or quote the value"
     return ""
 
 

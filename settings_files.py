@@ -59,22 +59,22 @@ def session_faults(session: Json) -> Iterator[str]:
     """Yield what the calls can't work with in what is sent as `session.update`."""
     old_names = [name for name in OLD_SHAPE if name in session]
     if "session" in session:
-        yield 'this is a whole "session.update" event: keep only what stands in its "session"'
+        yield 'this is a whole "session.update" event; keep only the object in its "session"'
     elif old_names:
         for name in old_names:
-            yield f"{name}: Realtime's old beta shape ended; this is now {OLD_SHAPE[name]}"
+            yield f"{name}: from Realtime's old beta shape; it is now {OLD_SHAPE[name]}"
     else:
         yield from _faults_of_today(session)
 
 
 def _faults_of_today(session: Json) -> Iterator[str]:
     if session.get("type") != "realtime":
-        yield 'say "type": "realtime"'
+        yield 'type: set it to "realtime"'
     if session.get("output_modalities", ["audio"]) != ["audio"]:
-        yield 'output_modalities: say ["audio"]: callers hear, they don\'t read'
+        yield 'output_modalities: set it to ["audio"]'
     for path in ("audio.input.format", "audio.output.format"):
         if at(session, path) not in FORMATS:
-            yield f'{path}: say {{"type": "audio/pcmu"}}, or {{"type": "audio/pcm", "rate": 24000}}'
+            yield f'{path}: use {{"type": "audio/pcmu"}}, or {{"type": "audio/pcm", "rate": 24000}}'
     for name in _names(session):
         yield from _misspelt(name, SESSION_NAMES)
     yield from _instruction_faults(session)
@@ -104,16 +104,16 @@ def _transcription_faults(transcription: Any) -> Iterator[str]:
         yield f'{where}: name a "model", such as "gpt-transcribe"'
         return
     if model in ("gpt-live-transcribe", "gpt-realtime-whisper"):
-        yield f'{where}.model: {model} takes no turn_detection; say "gpt-transcribe"'
+        yield f'{where}.model: {model} has no turn_detection; use "gpt-transcribe"'
     language = transcription.get("language")
     languages = transcription.get("languages")
     if model == "gpt-transcribe":
         if language is not None:
-            yield f'{where}.language: {model} ignores it; say "languages": ["{language}"]'
+            yield f'{where}.language: {model} ignores it; use "languages": ["{language}"]'
     elif languages is not None:
-        yield f'{where}.languages: {model} takes one; say "language": "en"'
+        yield f'{where}.languages: {model} ignores it; use "language": "en"'
     if not _are_codes([language or "en"]) or not _are_codes(languages or ["en"]):
-        yield f'{where}: expected languages by their codes, such as "en" or "de"'
+        yield f'{where}: expected language codes, such as "en" or "de"'
 
 
 def _are_codes(languages: Any) -> bool:
@@ -125,12 +125,12 @@ def _are_codes(languages: Any) -> bool:
 def _turn_faults(turns: Any) -> Iterator[str]:
     where = "audio.input.turn_detection"
     if at(turns, "type") not in ("server_vad", "semantic_vad"):
-        yield f'{where}.type: say "server_vad" or "semantic_vad"'
+        yield f'{where}.type: set it to "server_vad" or "semantic_vad"'
     for name in ("create_response", "interrupt_response"):
         if at(turns, name) is not False:
-            yield f'{where}: say "{name}": false'
+            yield f'{where}: set "{name}": false'
     if at(turns, "idle_timeout_ms") is not None:
-        yield f"{where}.idle_timeout_ms: leave it out: the model would improvise; see IDLE_SECONDS"
+        yield f"{where}.idle_timeout_ms: remove it; the model would improvise; see IDLE_SECONDS"
 
 
 def pinned_languages(session: Json) -> list[str]:
@@ -158,7 +158,7 @@ def workflow_faults(workflow: Json) -> Iterator[str]:
         yield "instructions: expected one text"
     for name in ADDED:
         if name in workflow:
-            yield f"{name}: leave it out, each turn of a call has its own"
+            yield f"{name}: remove it; every turn sets its own"
     for name in workflow:
         yield from _misspelt(name, WORKFLOW_NAMES)
     tools = workflow.get("tools", [])
@@ -177,7 +177,7 @@ def _tool_faults(tool: Any) -> Iterator[str]:
     elif kind in OUR_TOOLS:
         yield f"a {kind} tool can't run here; use hosted tools, or a remote MCP server"
     elif kind == "mcp" and tool.get("require_approval", "always") == "always":
-        yield 'say "require_approval": "never": nobody on the phone can approve'
+        yield 'set "require_approval": "never"; nobody on the phone can approve'
 
 
 # --- the types --------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ def _living_way(value: str) -> str:
     if re.fullmatch(r"[\w-]+", value) and (HERE / name).is_file():
         return f"Did you mean {name}?"
     kind = kind_of(value)
-    instead = f"instead of {kind}" if kind else "or to another .json file"
+    instead = f"instead of {kind}" if kind else "or another .json file"
     return f"Set AGENT_WORKFLOW_ID=workflow.json {instead}"
 
 

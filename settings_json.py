@@ -12,21 +12,23 @@ Json = dict[str, Any]
 
 # What stands where JSON couldn't be read on, with the character before it, and what to do.
 BY_TEXT = {
-    r".?,\s*[}\]]": "leave out the comma after the last entry",
-    r".[“”„«»‘’]": 'typographic quotation marks: write the straight one, "',
-    r".'": 'single quotation marks: write the double one, "',
-    r".[\r\n]": r"a line break inside a text: write \n there",
-    r".\t": r"a tab inside a text: write \t there",
-    r".(//|/\*|#)": "JSON takes no comments: leave it out",
-    r".(None|True|False)": "JSON writes null, true and false",
+    r"[^:{\[]?,\s*[}\]]": "remove the comma after the last entry",
+    r".[“”„«»‘’]": 'typographic quotation marks; use straight ones, "',
+    r".'": 'single quotation marks; use double ones, "',
+    r".[\r\n]": r'a text ends here without "; add it, or write a line break as \n',
+    r".\t": r"a tab inside a text; write it as \t",
+    r".(//|/\*|#)": "a comment; JSON has none, remove it",
+    r".(None|True|False)": "JSON has null, true and false, in lower case",
 }
 # The same by the beginning of Python's message.
 BY_MESSAGE = {
     "Unterminated": "a quotation mark is missing",
-    "Expecting ','": 'a comma is missing before this, or a " inside a text needs a \\ before it',
-    "Expecting ':'": "a colon is missing before this",
-    "Invalid \\": "a backslash inside a text: write two of them",
-    "Extra data": "the object ended before this: leave out what follows it",
+    "Expecting property name": "a name without quotation marks",
+    "Expecting value": "a value is missing, or a text without quotation marks",
+    "Expecting ','": 'a comma is missing, or a " inside a text that needs a \\ before it',
+    "Expecting ':'": "a colon is missing",
+    "Invalid \\": "a backslash inside a text; write two of them",
+    "Extra data": "the object has ended before this; remove what follows it",
 }
 
 
@@ -56,7 +58,7 @@ def json_object(path: Path) -> Json:
     except json.JSONDecodeError as error:
         raise ValueError(f"{path.name}, line {error.lineno}: {_reason(error)}") from None
     if not isinstance(content, dict) or not content:
-        raise ValueError(f"{path.name}: expected an object, names and values in braces")
+        raise ValueError(f"{path.name}: expected an object: names and values in braces")
     return content
 
 
@@ -69,7 +71,7 @@ def _reason(error: json.JSONDecodeError) -> str:
     for beginning, advice in BY_MESSAGE.items():
         if error.msg.startswith(beginning):
             return advice
-    return f"expected a JSON object: this is none, from column {error.colno} on"
+    return f"not JSON, from column {error.colno} on"
 
 
 def at(content: Any, path: str) -> Any:

@@ -11,7 +11,7 @@ import pydantic
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from settings_env import Problem, edited, filled, near_misses, read_env_file
+from settings_env import Environment, Problem, edited, filled, near_misses, read_env_file
 from settings_values import is_placeholder, nearest
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -39,7 +39,7 @@ class Origin(NamedTuple):
     oddities: tuple[str, ...] = ()  # names and files that are probably a mistake
 
 
-def read(model: type[Model], folder: Path, environment: Mapping[str, str]) -> Model:
+def read(model: type[Model], folder: Path, environment: Environment) -> Model:
     """Read a model's variables, its fields in upper case, and where they came from, `origin`.
 
     The environment wins over `folder`/.env, and a blank value means the default. Raises
@@ -71,7 +71,7 @@ def default(field: FieldInfo) -> str:
 class Reading:
     """What the environment and a folder's `.env` give for some fields."""
 
-    def __init__(self, fields: Fields, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, fields: Fields, folder: Path, environment: Environment) -> None:
         """Read both; the environment wins."""
         shell = filled(environment)
         self.fields = fields
@@ -103,13 +103,13 @@ class Reading:
         for name, near in near_misses(names, self.fields):
             is_required = self.fields[near].is_required()
             if near not in self.given and not is_required:
-                yield Problem(name, f"There is no such setting: did you mean {near}?")
+                yield Problem(name, f"No such setting; did you mean {near}?")
 
     def _edited(self, example: Path) -> Iterator[str]:
         defaults = {name: default(field) for name, field in self.fields.items()}
         names = edited(example, defaults)
         if names:
-            yield f".env.example is never read, and git keeps it: move {', '.join(names)} to .env"
+            yield f".env.example is never read, and git tracks it; move {', '.join(names)} to .env"
 
     def explained(self, error: pydantic.ValidationError) -> Iterator[Problem]:
         """Yield pydantic's findings in words that name the variable, the place and the fix."""

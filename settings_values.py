@@ -25,7 +25,7 @@ KINDS = {
     r"sk-or-.*": "a key of OpenRouter's",
     r"sk-admin-.*": "an admin key, which can't call models",
     r"sk-.*": "an OpenAI API key",
-    r"ek_.*": "a client's short-lived key",
+    r"ek_.*": "a short-lived client key",
     r"gsk_.*": "a key of Groq's",
     r"AIza.*": "a key of Google's",
     r"xai-.*": "a key of xAI's",
@@ -39,7 +39,7 @@ KINDS = {
     r"agent_.*": "the ID of an agent",
     r"gpt-.*": "a model",
     r"\+?[0-9]{7,}": "a phone number",
-    r"[a-z]+://.*": "an address",
+    r"[a-z]+://.*": "a URL",
     r".*\.json": "a file",
 }
 PLACEHOLDER = re.compile(
@@ -73,19 +73,19 @@ def nearest(name: str, known: Collection[str], likeness: float) -> str:
 
 def _phrase(value: str) -> str:
     if re.search("[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff\ufffd]", value):
-        raise ValueError("Some letters are unreadable: write the value anew, as UTF-8")
+        raise ValueError("Contains unreadable characters; enter it again, as UTF-8")
     if not re.search(r"\w", value):
-        raise ValueError("Expected words that can be spoken")
+        raise ValueError("Expected something that can be spoken")
     return value
 
 
 def _word(value: str) -> str:
     if "#" in value:
-        raise ValueError("Leave out the # and what follows: a comment needs a line of its own")
+        raise ValueError("Remove the # and what follows; a comment needs a line of its own")
     if re.search("[\"'“”‘’„«»]", value):
-        raise ValueError("Leave out the quotation marks")
+        raise ValueError("Remove the quotation marks")
     if not re.fullmatch("[!-~]+", value):
-        raise ValueError("Expected one word of plain letters, digits and signs: copy it again")
+        raise ValueError("Expected a single word of plain ASCII characters; copy it again")
     return value
 
 
@@ -97,7 +97,7 @@ def _expect(value: str, shape: str, wish: str) -> str:
 
 
 def _phone_number(value: str) -> str:
-    wish = "a number as +15550001111: a plus, the country code, and digits only"
+    wish = "a number such as +15550001111: plus, country code, digits only"
     return _expect(value, r"\+[1-9][0-9]{6,14}", wish)
 
 
@@ -112,14 +112,16 @@ def _auth_token(value: str) -> str:
     kind = kind_of(value)
     if kind not in ("", "an auth token"):
         raise ValueError(f"Expected the account's auth token, not {kind}")
+    if not re.fullmatch(r"[\w-]+", value):
+        raise ValueError("Expected the account's auth token: letters and digits only")
     if re.fullmatch(rf"{HEX}{{8,}}", value) and not kind:
-        raise ValueError(f"Expected 32 hexadecimal digits, not {len(value)}: copy it again")
+        raise ValueError(f"Expected 32 hexadecimal digits, not {len(value)}; copy it again")
     return value
 
 
 def _api_key(value: str) -> str:
     if value.lower().startswith("bearer"):
-        raise ValueError('Leave out "Bearer": it is added')
+        raise ValueError('Remove "Bearer"; it is added')
     return _word(value)
 
 
@@ -139,7 +141,7 @@ ENDPOINT = "/(responses|conversations|threads|assistants|completions|realtime)$"
 def _address(value: str) -> SplitResult:
     parts = _split(_word(value.rstrip("/")))
     if parts.username is not None or "?" in value:
-        raise ValueError("Expected an address without user, password and ?")
+        raise ValueError("Expected a URL without user name, password or query")
     return parts
 
 
@@ -150,14 +152,14 @@ def _split(value: str) -> SplitResult:
     except ValueError:  # a port beyond 65535, half a bracket
         is_usable = False
     if not is_usable:
-        raise ValueError("Expected an address that begins with https:// and a host")
+        raise ValueError("Expected a URL: https:// and a host")
     return parts
 
 
 def _host_only(value: str) -> str:
     parts = _address(value)
     if parts.path:
-        raise ValueError(f"Expected https:// and a host only: leave out {parts.path}")
+        raise ValueError(f"Expected https:// and a host only; remove {parts.path}")
     return parts.geturl()
 
 
@@ -166,9 +168,9 @@ def _webhook_url(value: str) -> str:
         return value  # a stand-in for Twilio on this machine
     parts = urlsplit(_host_only(value))
     if parts.scheme != "https":
-        raise ValueError("Expected https:// and a host: Twilio streams over TLS only")
+        raise ValueError("Expected https:// and a host; Twilio streams over TLS only")
     if not _is_public(parts.hostname or ""):
-        raise ValueError("Expected https:// and a host that Twilio can reach from the internet")
+        raise ValueError("Expected https:// and a host that is reachable from the internet")
     return parts.geturl()
 
 
@@ -184,13 +186,13 @@ def _base_url(value: str) -> str:
     parts = _address(value)
     endpoint = re.search(ENDPOINT, parts.path)
     if endpoint:
-        raise ValueError(f"Expected the address without {endpoint[0]}: it is added")
+        raise ValueError(f"Expected a URL without {endpoint[0]}; that is added")
     return parts.geturl()
 
 
 def _openai_url(value: str) -> str:
     if not value.endswith("/v1"):
-        raise ValueError("Expected an address that ends with /v1, as https://api.openai.com/v1")
+        raise ValueError("Expected a URL that ends with /v1, such as https://api.openai.com/v1")
     return value
 
 

@@ -188,7 +188,18 @@ OTHER_KEYS = [
     TOKEN,
 ]
 NO_SIDS = [TOKEN, SID_OF_A_KEY, "PN" + "0" * 32, SID[:-1], f"{SID}0", "AC123", KEY, f'"{SID}"']
-NO_TOKENS = [SID, SID_OF_A_KEY, KEY, TOKEN[:-1], f"{TOKEN}0", f"{TOKEN} x", f'"{TOKEN}"']
+NO_TOKENS = [
+    SID,
+    SID_OF_A_KEY,
+    KEY,
+    TOKEN[:-1],
+    f"{TOKEN}0",
+    f"{TOKEN} x",
+    f'"{TOKEN}"',
+    "/",
+    "…",
+    "+",
+]
 NO_NUMBERS = [
     "garage",
     "030 123456",
@@ -345,7 +356,7 @@ def test_the_placeholders_of_others_examples_count_as_missing(name: str, value: 
         ("OPENAI_API_KEY", f"Bearer {KEY}", "Bearer"),
         ("OPENAI_API_KEY", f"“{KEY}”", "quotation marks"),
         ("WEBHOOK_URL", "http://voice.example.com", "https"),
-        ("WEBHOOK_URL", "https://voice.example.com/voice", "leave out /voice"),
+        ("WEBHOOK_URL", "https://voice.example.com/voice", "remove /voice"),
         ("WEBHOOK_URL", "https://192.168.1.5", "internet"),
         ("OPENAI_BASE_URL", "https://api.openai.com", "/v1"),
         ("AGENT_BASE_URL", "https://a.example/v1/responses", "without /responses"),
@@ -359,7 +370,7 @@ def test_the_placeholders_of_others_examples_count_as_missing(name: str, value: 
         ("PORT", "70000", "PORT (70000): Expected a whole number from 1 to 65535"),
         ("IDLE_SECONDS", "007", "IDLE_SECONDS (007): Expected a plain number"),
         ("PORT", "5000# mine", "Expected a whole number"),
-        ("TWILIO_PHONE_NUMBER", "+15550001111# mine", "as +15550001111"),
+        ("TWILIO_PHONE_NUMBER", "+15550001111# mine", "such as +15550001111"),
         ("REALTIME_MODEL", "gpt-realtime-2.1# mine", "comment"),
     ],
 )
@@ -494,9 +505,7 @@ def test_an_optional_name_nearly_right_is_refused_in_env_and_told_of_elsewhere(
     assert meant in warning
     (tmp_path / ".env").write_text(f"{written}=x\n", "utf-8")
     report = refusal(tmp_path)
-    assert lines_about(written, report) == [
-        f"  {written}: There is no such setting: did you mean {meant}?"
-    ]
+    assert lines_about(written, report) == [f"  {written}: No such setting; did you mean {meant}?"]
 
 
 def test_names_of_others_and_blank_ones_are_left_alone(tmp_path: Path) -> None:
@@ -564,7 +573,7 @@ def test_a_file_in_latin_1_is_refused_by_line_and_the_rest_is_still_checked(tmp_
         ("AGENT_WORKFLOW_ID=workflow.json# mine", ".env, line 1 (AGENT_WORKFLOW_ID)", "#"),
         ("GREETING=Hello!# mine", ".env, line 1 (GREETING)", "#"),
         ("IDLE_SECONDS=15#s", ".env, line 1 (IDLE_SECONDS)", "#"),
-        ("PORT=1\n\nPORT=2", ".env, line 3 (PORT)", "line 1 already"),
+        ("PORT=1\n\nPORT=2", ".env, line 3 (PORT)", "Already set in line 1"),
     ],
 )
 def test_a_line_that_would_be_misread_is_refused_by_its_number(
@@ -652,29 +661,29 @@ FILES = ("AGENT_WORKFLOW_ID", "REALTIME_SESSION", "NOTES")
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "expected a JSON object"),
+        ("", "a value is missing"),
         ("[]", "in braces"),
         ("{}", "in braces"),
         ('"text"', "in braces"),
         ("null", "in braces"),
         ('{\n "model"\n}', "line 3: a colon"),
         ('{\n "a": 1,\n}', "comma after the last entry"),
-        ('{"a": [1, 2, ]}', "line 1: leave out the comma after the last entry"),
+        ('{"a": [1, 2, ]}', "line 1: remove the comma after the last entry"),
         ('{\n "a": “b”}', "line 2: typographic quotation marks"),
         ("{“a”: 1}", "line 1: typographic quotation marks"),
         ("{\n'a': 1}", "line 2: single quotation marks"),
-        ('{\n"a": "one\ntwo"}', r"line 2: a line break inside a text: write \n"),
-        ('{\r\n"a": "one\r\ntwo"}', r"line 2: a line break inside a text: write \n"),
-        ('{"a": "one\ttwo"}', r"line 1: a tab inside a text: write \t"),
-        ('{\n"a": 1 // mine\n}', "no comments"),
-        ('{\n# mine\n"a": 1}', "no comments"),
+        ('{\n"a": "one\ntwo"}', r"line 2: a text ends here"),
+        ('{\r\n"a": "one\r\ntwo"}', r"line 2: a text ends here"),
+        ('{"a": "one\ttwo"}', r"line 1: a tab inside a text; write it as \t"),
+        ('{\n"a": 1 // mine\n}', "a comment"),
+        ('{\n# mine\n"a": 1}', "a comment"),
         ('{"a": True}', "true and false"),
         ('{"a": 1\n"b": 2}', "line 2: a comma is missing"),
         ('{"a": "b}', "line 1: a quotation mark is missing"),
         (r'{"a": "C:\new \x"}', "a backslash"),
-        ('{"a": 1}\n{"b": 2}', "line 2: the object ended before this"),
+        ('{"a": 1}\n{"b": 2}', "line 2: the object has ended before this"),
         ('{"a": ,}', "line 1"),
-        ("model=gpt", "expected a JSON object"),
+        ("model=gpt", "a value is missing"),
         ('{\n"a": "Grüße"}'.encode("latin-1"), "line 2: save the file as UTF-8"),
     ],
     ids=ascii,
@@ -706,10 +715,10 @@ def test_a_json_file_may_be_saved_as_editors_do(tmp_path: Path, codec: str) -> N
         ({"modell": "gpt-6-luna"}, 'modell: did you mean "model"?'),
         ({"model": "gpt-6-luna", "instruction": "x"}, 'did you mean "instructions"?'),
         ({"model": "gpt-6-luna", "instructions": ["x"]}, "instructions: expected one text"),
-        ({"model": "gpt-6-luna", "stream": True}, "stream: leave it out"),
-        ({"model": "gpt-6-luna", "input": "Hi"}, "input: leave it out"),
-        ({"model": "gpt-6-luna", "conversation": "conv_1"}, "conversation: leave it out"),
-        ({"model": "gpt-6-luna", "messages": []}, "messages: leave it out"),
+        ({"model": "gpt-6-luna", "stream": True}, "stream: remove it"),
+        ({"model": "gpt-6-luna", "input": "Hi"}, "input: remove it"),
+        ({"model": "gpt-6-luna", "conversation": "conv_1"}, "conversation: remove it"),
+        ({"model": "gpt-6-luna", "messages": []}, "messages: remove it"),
         ({"model": "gpt-6-luna", "tools": {}}, "tools: expected a list"),
         ({"model": "gpt-6-luna", "tools": ["web_search"]}, "tools, number 1: expected an object"),
         (
@@ -805,11 +814,11 @@ PCM = {"type": "audio/pcm", "rate": 24000}
         (session(**{f"{TRANSCRIPTION}.model": ""}), 'name a "model"'),
         (session(**{f"{TRANSCRIPTION}.model": "gpt-live-transcribe"}), "turn_detection"),
         (session(**{f"{TRANSCRIPTION}.model": "whisper-1"}), '"language": "en"'),
-        (session(**{f"{TRANSCRIPTION}.language": "de"}), 'say "languages": ["de"]'),
-        (session(**{f"{TRANSCRIPTION}.languages": "en"}), "by their codes"),
-        (session(**{f"{TRANSCRIPTION}.languages": ["english"]}), "by their codes"),
-        (session(**{f"{TRANSCRIPTION}.languages": ["en-US"]}), "by their codes"),
-        (session(**{f"{TRANSCRIPTION}.languages": [1]}), "by their codes"),
+        (session(**{f"{TRANSCRIPTION}.language": "de"}), 'use "languages": ["de"]'),
+        (session(**{f"{TRANSCRIPTION}.languages": "en"}), "language codes"),
+        (session(**{f"{TRANSCRIPTION}.languages": ["english"]}), "language codes"),
+        (session(**{f"{TRANSCRIPTION}.languages": ["en-US"]}), "language codes"),
+        (session(**{f"{TRANSCRIPTION}.languages": [1]}), "language codes"),
         (session(instructions=...), "read the text aloud"),
         (session(instructions=""), "read the text aloud"),
         (session(instructions=" "), "read the text aloud"),
@@ -826,8 +835,8 @@ PCM = {"type": "audio/pcm", "rate": 24000}
         (session(**{"audio.output.format": "g711_ulaw"}), "audio.output.format"),
         (session(output_modalities=["text"]), "output_modalities"),
         (session(output_modalities=["audio", "text"]), "output_modalities"),
-        (session(type="transcription"), '"type": "realtime"'),
-        (session(type=...), '"type": "realtime"'),
+        (session(type="transcription"), 'type: set it to "realtime"'),
+        (session(type=...), 'type: set it to "realtime"'),
         (session(audio=...), "turn_detection"),
         (session(audio="loud"), "turn_detection"),
         (session(**{"audio.output.voise": "ash"}), 'did you mean "voice"?'),
