@@ -106,22 +106,24 @@ def _named(binding: Binding) -> str:
     return f" ({name[1]})" if name else ""
 
 
-def near_misses(names: Iterable[str], known: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield each name that is no setting but looks like one, with the one that it looks like."""
+def misnamed(names: Iterable[str], meant: Collection[str]) -> Iterator[Problem]:
+    """Tell of each name that is nearly one of those that may have been meant."""
     for name in names:
-        near = nearest(name.upper(), known, 0.88)
-        if near and name not in known:
-            yield name, near
+        near = nearest(name.upper(), meant, 0.88)
+        if near:
+            yield Problem(name, f"No such setting; did you mean {near}?")
 
 
-def edited(example: Path, defaults: Mapping[str, str]) -> list[str]:
-    """Name the variables that were given a value in `.env.example`, which is never read."""
+def edited(example: Path, defaults: Mapping[str, str]) -> Iterator[str]:
+    """Tell of values that were typed into `.env.example`, which is never read."""
     if not example.is_file():
-        return []
+        return
     text = decode(example.read_bytes())
     values = filled(dotenv_values(stream=io.StringIO(text)))
-    return [
+    names = [
         name
         for name, value in values.items()
         if value != defaults.get(name) and not is_placeholder(value)
     ]
+    if names:
+        yield f".env.example is never read, and git tracks it; move {', '.join(names)} to .env"

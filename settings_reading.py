@@ -11,7 +11,7 @@ import pydantic
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from settings_env import Environment, Problem, edited, filled, near_misses, read_env_file
+from settings_env import Environment, Problem, edited, filled, misnamed, read_env_file
 from settings_values import is_placeholder, nearest
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -74,12 +74,12 @@ class Reading:
     def __init__(self, fields: Fields, folder: Path, environment: Environment) -> None:
         """Read both; the environment wins."""
         shell = filled(environment)
+        defaults = {name: default(field) for name, field in fields.items()}
         self.fields = fields
         self.file = read_env_file(folder / ".env")
         self.given = self.file.values | shell
-        self.strangers = self.given.keys() - fields.keys()
         self.oddities = [str(problem) for problem in self._misnamed(shell)]
-        self.oddities += self._edited(folder / ".env.example")
+        self.oddities += edited(folder / ".env.example", defaults)
 
     def values(self) -> dict[str, object]:
         """Return the fields' values, but for what only shows where a required one belongs."""
@@ -95,21 +95,18 @@ class Reading:
 
     def problems(self) -> list[Problem]:
         """Return what is wrong with `.env` itself. It is ours alone: no stranger belongs there."""
-        misnamed = self._misnamed(self.file.values)
-        return [*self.file.problems, *misnamed]
+        misnamed_there = self._misnamed(self.file.values)
+        return [*self.file.problems, *misnamed_there]
 
     def _misnamed(self, names: Iterable[str]) -> Iterator[Problem]:
         """Tell of names meant for a field that now silently has its default."""
-        for name, near in near_misses(names, self.fields):
-            is_required = self.fields[near].is_required()
-            if near not in self.given and not is_required:
-                yield Problem(name, f"No such setting; did you mean {near}?")
-
-    def _edited(self, example: Path) -> Iterator[str]:
-        defaults = {name: default(field) for name, field in self.fields.items()}
-        names = edited(example, defaults)
-        if names:
-            yield f".env.example is never read, and git tracks it; move {', '.join(names)} to .env"
+        strangers = [name for name in names if name not in self.fields]
+        silent = [
+            name
+            for name, field in self.fields.items()
+            if name not in self.given and not field.is_required()
+        ]
+        return misnamed(strangers, silent)
 
     def explained(self, error: pydantic.ValidationError) -> Iterator[Problem]:
         """Yield pydantic's findings in words that name the variable, the place and the fix."""
@@ -129,7 +126,8 @@ class Reading:
 
     def _missing(self, variable: str) -> str:
         advice = f"Missing: {self.fields[variable].description}"
-        near = nearest(variable, self.strangers, 0.7)
+        strangers = self.given.keys() - self.fields.keys()
+        near = nearest(variable, strangers, 0.7)
         return f"{advice}. {near} is set: did you mean that?" if near else advice
 
     def _shown(self, variable: str) -> str:
