@@ -296,15 +296,17 @@ class Conversation:
         # Else it was a noise, or as good as one: what it cut is said again
 
     def _measure_silence(self, now: float) -> None:
+        silence = self._silence
         caller = self._hearing.state
         soundless = not self._speech.sounding(now)
-        quiet = soundless and caller is not Caller.SPEAKING
         unsaid = not self._speech.idle
         owed = unsaid or self._turns.owed or caller is Caller.AWAITED
-        self._silence.unanswered.run(quiet and owed, now)
-        self._silence.unsaid.run(quiet and unsaid, now)
-        self._silence.voiceless.run(soundless and not self._voice.ready, now)
-        self._silence.idle.run(not unsaid and not self._turns.owed, now)
+        unanswered = soundless and owed and caller is not Caller.SPEAKING
+        silence.unanswered.run(unanswered, now)
+        if not unanswered or (unsaid and caller is Caller.SILENT):
+            silence.unsaid.run(unanswered, now)
+        silence.voiceless.run(soundless and not self._voice.ready, now)
+        silence.idle.run(not unsaid and not self._turns.owed, now)
 
     def _close_long_call(self, now: float) -> None:
         if self._phase is Phase.OPEN and now >= self._closes_at:

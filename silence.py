@@ -36,7 +36,7 @@ class Silence:
     def __init__(self, lines: Lines, limits: Limits) -> None:
         """Have nobody silent yet."""
         self.unanswered = Stopwatch()  # the caller hears nothing, and is owed something
-        self.unsaid = Stopwatch()  # the same, and the voice could end it
+        self.unsaid = Stopwatch()  # the same, since the voice could have ended it
         self.voiceless = Stopwatch()  # the caller hears nothing, and there is no session
         self.idle = Stopwatch()  # nobody owes anybody anything; noises don't matter
         self.filled = False  # the last thing said was a filler

@@ -310,6 +310,22 @@ def test_whole_sentences_are_reported_by_their_marks() -> None:
     assert interrupted(call) == "It is ready. Come at three"
 
 
+def test_a_lost_mark_is_made_up_for_by_the_next() -> None:
+    call = told("It is ready.", "Goodbye.", HANG_UP)
+    call.voice_speaks(1000)
+    call.caller_hears(1000)
+    assert call.ended == [("hang_up",)]
+
+
+def test_a_mark_of_what_was_taken_back_confirms_nothing() -> None:
+    call = told("Goodbye.", HANG_UP)
+    cleared = call.voice_speaks(1000)
+    call.caller_says("", "cough")
+    call.voice_speaks(1000)
+    call.rules.heard(cleared)
+    assert call.ended == []
+
+
 def test_a_mark_that_is_a_little_late_takes_no_words_away() -> None:
     call = told("It is ready.", "Come at three o'clock.")
     call.voice_speaks(1000)
@@ -836,7 +852,7 @@ def test_a_slow_workflow_is_not_the_callers_silence() -> None:
 
 def test_a_line_may_be_told_never_to_ask() -> None:
     call = greeted(idle=float("inf"))
-    call.wait(600)
+    call.wait(60)
     assert call.done == []
 
 
