@@ -107,19 +107,24 @@ def _transcription_faults(transcription: Any) -> Iterator[str]:
         yield f'{where}.model: {model} has no turn_detection; use "gpt-transcribe"'
     language = transcription.get("language")
     languages = transcription.get("languages")
-    if model == "gpt-transcribe":
-        if language is not None:
-            yield f'{where}.language: {model} ignores it; use "languages": ["{language}"]'
-    elif languages is not None:
+    if language is not None and model.startswith("gpt-transcribe"):
+        yield f'{where}.language: {model} ignores it; use "languages": ["{language}"]'
+    if languages is not None and model.startswith(("whisper", "gpt-4o")):
         yield f'{where}.languages: {model} ignores it; use "language": "en"'
-    if not _are_codes([language or "en"]) or not _are_codes(languages or ["en"]):
-        yield f'{where}: expected language codes, such as "en" or "de"'
+    if not _is_code(language or "en"):
+        yield f'{where}.language: expected a code such as "en" or "de"'
+    if languages is not None and not _are_codes(languages):
+        yield f'{where}.languages: expected a list of codes such as "en" or "de"'
+
+
+def _is_code(language: Any) -> bool:
+    return bool(re.fullmatch("[a-z]{2,3}", str(language)))
 
 
 def _are_codes(languages: Any) -> bool:
-    if not isinstance(languages, list):
+    if not isinstance(languages, list) or not languages:
         return False
-    return all(re.fullmatch("[a-z]{2,3}", str(code)) for code in languages)
+    return all(_is_code(code) for code in languages)
 
 
 def _turn_faults(turns: Any) -> Iterator[str]:
