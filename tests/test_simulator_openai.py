@@ -528,6 +528,7 @@ def test_transcripts_are_lost_and_repeated_as_told(line: RealtimeClient) -> None
     line.simulator.realtime.lose_transcripts = 1
     line.hear_words("never to be read")
     lost = line.until("input_audio_buffer.committed")["item_id"]
+    line.simulator.wait_for(lambda s: not s.realtime.lose_transcripts)
     line.simulator.realtime.repeat_transcripts = 1
     line.hear_words("twice")
     first, second = [line.until(f"{TRANSCRIPTION}.completed") for _ in range(2)]
@@ -1413,7 +1414,7 @@ def test_it_runs_as_a_process_of_its_own() -> None:
         with openai.OpenAI(base_url=base_url, api_key="sk-test") as client:
             assert client.conversations.create().id.startswith("conv_")
         process.terminate()
-        assert process.wait(5) == 0
+        assert process.wait(60) == 0
 
 
 def test_waiting_in_vain_says_what_happened_instead(line: RealtimeClient) -> None:

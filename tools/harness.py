@@ -208,13 +208,9 @@ class Service:
     def begin(self) -> None:
         """Forget the last test: knobs as they were, nothing on record."""
         self._before = self._resources()
-        self.openai.realtime = RealtimeBehaviour()
-        self.openai.brain = Brain()
-        self.openai.assistants_gone, self.openai.mouth = False, VOICE
-        self.openai.redirect_to = ""
+        self.openai.forget()
+        self.openai.mouth = VOICE
         self.network.forget()
-        for record in (self.openai.sessions, self.openai.requests, self.openai.refusals):
-            record.clear()
         self._first_line = len(self.process.lines)
         self.tolerated = "nothing"
         self._expected_in_log: list[str] = []

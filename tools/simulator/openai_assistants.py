@@ -16,7 +16,7 @@ from openai.types.beta.threads import message_create_params, run_create_params
 
 from tools.simulator import openai_rules as rules
 from tools.simulator.openai_brain import SAYS_ALL, Reply, Turn
-from tools.simulator.openai_http import Call, EventStream
+from tools.simulator.openai_http import ApiCall, EventStream
 from tools.simulator.openai_rules import Blameless, Refusal
 from tools.simulator.openai_wire import Json, new_id
 
@@ -79,7 +79,7 @@ class Assistants:
             route("POST", f"{one}/runs/{{run}}/cancel", self.cancel_run),
         ]
 
-    def _thread(self, call: Call) -> Thread:
+    def _thread(self, call: ApiCall) -> Thread:
         beta = call.http.headers.get("OpenAI-Beta", "")
         if "assistants=v2" not in beta:
             message = (
@@ -94,14 +94,14 @@ class Assistants:
             raise _not_found("thread", call.ids["thread"])
         return thread
 
-    def _run(self, call: Call) -> Run:
+    def _run(self, call: ApiCall) -> Run:
         wanted = call.ids["run"]
         for run in self._thread(call).runs:
             if run.id == wanted:
                 return run
         raise _not_found("run", wanted)
 
-    async def create(self, call: Call) -> Json:
+    async def create(self, call: ApiCall) -> Json:
         thread = self._thread(call)
         body = call.body(thread_create_params.ThreadCreateParams)
         await self.simulator.brain.create()
@@ -110,10 +110,10 @@ class Assistants:
         self.simulator.threads[thread.id] = thread
         return thread.resource()
 
-    async def retrieve(self, call: Call) -> Json:
+    async def retrieve(self, call: ApiCall) -> Json:
         return self._thread(call).resource()
 
-    async def add_message(self, call: Call) -> Json:
+    async def add_message(self, call: ApiCall) -> Json:
         thread = self._thread(call)
         message = call.body(message_create_params.MessageCreateParams)
         if thread.active_run:
@@ -131,10 +131,10 @@ class Assistants:
             self.simulator.brain.messages.append((thread.id, _text_of(stored)))
         return stored
 
-    async def list_messages(self, call: Call) -> Json:
+    async def list_messages(self, call: ApiCall) -> Json:
         return call.page(self._thread(call).messages)
 
-    async def run(self, call: Call) -> Json | web.StreamResponse:
+    async def run(self, call: ApiCall) -> Json | web.StreamResponse:
         thread = self._thread(call)
         body = call.body(
             run_create_params.RunCreateParamsStreaming
@@ -168,13 +168,13 @@ class Assistants:
         self.simulator.spawn(run.play())
         return await run.stream.deliver(call.http) if call.wants_stream else run.resource()
 
-    async def list_runs(self, call: Call) -> Json:
+    async def list_runs(self, call: ApiCall) -> Json:
         return call.page([run.resource() for run in self._thread(call).runs])
 
-    async def retrieve_run(self, call: Call) -> Json:
+    async def retrieve_run(self, call: ApiCall) -> Json:
         return self._run(call).resource()
 
-    async def cancel_run(self, call: Call) -> Json:
+    async def cancel_run(self, call: ApiCall) -> Json:
         run = self._run(call)
         if run.over or run.status == "cancelling":
             message = f"Cannot cancel run with status '{run.status}'."

@@ -45,7 +45,7 @@ class Request:
     """What it was answered with; 0 until then."""
 
 
-class Call:
+class ApiCall:
     """A request being handled: its parsed body, path parameters and query."""
 
     def __init__(self, http: web.Request, body: Any) -> None:
@@ -196,7 +196,7 @@ class Conversations:
             raise Refusal(message, code=None, status=404)
         return found
 
-    async def create(self, call: Call) -> Json:
+    async def create(self, call: ApiCall) -> Json:
         body = call.body(conversation_types.ConversationCreateParams)
         items = _at_most_20(body.get("items") or [])
         await self.simulator.brain.create()
@@ -205,24 +205,24 @@ class Conversations:
         self.simulator.conversations[conversation.id] = conversation
         return conversation.resource()
 
-    async def retrieve(self, call: Call) -> Json:
+    async def retrieve(self, call: ApiCall) -> Json:
         return self.find(call.ids["conversation"]).resource()
 
-    async def update(self, call: Call) -> Json:
+    async def update(self, call: ApiCall) -> Json:
         conversation = self.find(call.ids["conversation"])
         body = call.body(conversation_types.ConversationUpdateParams)
         conversation.metadata = body["metadata"] or {}
         return conversation.resource()
 
-    async def delete(self, call: Call) -> Json:
+    async def delete(self, call: ApiCall) -> Json:
         conversation = self.find(call.ids["conversation"])
         del self.simulator.conversations[conversation.id]
         return {"id": conversation.id, "object": "conversation.deleted", "deleted": True}
 
-    async def list_items(self, call: Call) -> Json:
+    async def list_items(self, call: ApiCall) -> Json:
         return call.page(self.find(call.ids["conversation"]).items)
 
-    async def add_items(self, call: Call) -> Json:
+    async def add_items(self, call: ApiCall) -> Json:
         conversation = self.find(call.ids["conversation"])
         body = call.body(item_create_params.ItemCreateParams)
         if conversation.locked:
@@ -248,7 +248,7 @@ class Responses:
             route("POST", "/responses/{response}/cancel", self.cancel),
         ]
 
-    async def create(self, call: Call) -> Json | web.StreamResponse:
+    async def create(self, call: ApiCall) -> Json | web.StreamResponse:
         body = call.body(
             response_create_params.ResponseCreateParamsStreaming
             if call.wants_stream
@@ -285,7 +285,7 @@ class Responses:
             raise
         return generation.response
 
-    async def cancel(self, call: Call) -> Json:
+    async def cancel(self, call: ApiCall) -> Json:
         if call.ids["response"] not in self._known:
             message = f"Response with id '{call.ids['response']}' not found."
             raise Refusal(message, code=None, status=404)

@@ -124,7 +124,9 @@ class SpeakingKnobs:
 
     def next_failure(self) -> ResponseFailure | None:
         """Return how the response that starts now is to end, if not well."""
-        return self.next_failures.pop(0) if self.next_failures else self.fail_all
+        if self.next_failures:
+            return self.next_failures.pop(0)
+        return self.fail_all
 
 
 @dataclass

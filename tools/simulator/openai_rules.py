@@ -117,6 +117,11 @@ class Blameless(Refusal):
     """An error that is not the client's fault: asked for by a test, or an unavoidable race."""
 
 
+def server_error() -> Refusal:
+    message = "The server had an error while processing your request. Sorry about that!"
+    return Blameless(message, code="server_error", kind="server_error")
+
+
 def unknown(param: str) -> Refusal:
     return Refusal(f"Unknown parameter: '{param}'.", code="unknown_parameter", param=param)
 
