@@ -181,9 +181,10 @@ def tell_started() -> None:
     """Print the banner; called once the port is listened on."""
     print(f"{RULE}\nVOICE AGENT SYSTEM STARTED\n{RULE}")
     print(f"Workflow ID: {settings().agent_workflow_id}\n{RULE}")
+    print(f"Starting server on port {settings().port}...")
     for warning in settings().warnings():
         print(warning)
-    print(f"Starting server on port {settings().port}...", flush=True)
+    sys.stdout.flush()
 
 
 def main() -> None:

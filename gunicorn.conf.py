@@ -5,9 +5,12 @@ import os
 import signal
 from typing import Any
 
-from settings import settings
+from settings import SettingsError, settings
 
-bind = f"0.0.0.0:{settings().port}"
+try:
+    bind = f"0.0.0.0:{settings().port}"
+except SettingsError as problems:  # gunicorn would show it with a traceback
+    raise SystemExit(str(problems)) from None
 settings.cache_clear()  # each worker reads them anew, so that a reload does too
 worker_class = "gevent"  # hundreds of calls a process; a thread each would be too many
 workers = int(os.environ.get("WEB_CONCURRENCY") or 1)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tools.bench.load import Load
 
 PUBLIC_URL = "https://voice.example.com"
-AUTH_TOKEN = "the-auth-token-of-twilio"
+AUTH_TOKEN = "0123456789abcdef0123456789abcdef"
 ACCOUNT, CALLER, CALLED = "AC" + "0" * 32, "+15552223333", "+15550001111"
 SETTINGS = {
     "TWILIO_ACCOUNT_SID": ACCOUNT,
