@@ -184,14 +184,15 @@ class ResponsesWorkflow:
         self, client: openai.OpenAI, parameters: dict[str, Any], patience: Patience
     ) -> None:
         """Open no connection yet."""
-        self._client = client
+        self._conversations = client.conversations
+        self._responses = client.responses
         self._parameters = parameters
         self._patience = patience
 
     def start(self, dialogue: Dialogue) -> str:
         """Start a Conversation with the opening note in it; return its ID."""
         opening: Any = dialogue.opening
-        create = partial(self._client.conversations.create, timeout=START_SECONDS)
+        create = partial(self._conversations.create, timeout=START_SECONDS)
         request = partial(create, items=[opening], metadata=dialogue.metadata)
         return self._patience.ask(request, within=START_SECONDS).id
 
@@ -205,7 +206,7 @@ class ResponsesWorkflow:
         reply = ResponseReply()
         request = self._request(dialogue.conversation, text)
         with (
-            noticing_loss(self._client.conversations.retrieve, dialogue.conversation),
+            noticing_loss(self._conversations.retrieve, dialogue.conversation),
             opened(request, self._patience.ask) as response,
         ):
             yield from read(response, reply, dialogue)
@@ -219,13 +220,13 @@ class ResponsesWorkflow:
     def _request(self, conversation: str, text: str) -> AbstractContextManager[Any]:
         ours = {"conversation": conversation, "input": text, "stream": True}
         # As an extra body, since the parameters may be newer than the SDK
-        create = self._client.responses.with_streaming_response.create
+        create = self._responses.with_streaming_response.create
         return create(extra_body={**self._parameters, **ours})
 
     def _refuse_tool(self, conversation: str, call_id: str) -> None:
         """Answer a call of a tool: left open, it would make the next message an error."""
         output: Any = {"type": "function_call_output", "call_id": call_id, "output": NO_TOOLS}
-        create = self._client.conversations.items.create
+        create = self._conversations.items.create
         self._patience.ask(partial(create, conversation, items=[output]))
 
 

@@ -15,7 +15,7 @@ from workflow_client import FAILURES, WorkflowClient
 
 SID = "CA" + "1" * 32
 CALLER, CALLED = "+15552223333", "+15550001111"
-SHORT = (0.01, 0.1, 0.4)  # pauses before a request is made again, in seconds
+SHORT = (0.01, 0.02, 0.2)  # pauses before a request is made again, in seconds
 KINDS = {"responses": "workflow.json", "assistant": "asst_test"}
 
 
