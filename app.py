@@ -4,6 +4,7 @@ import functools
 import signal
 import sys
 from threading import Thread
+from time import time
 
 from flask import Flask, Response, abort, render_template, request
 from flask_sock import Sock
@@ -20,7 +21,8 @@ from voice_handler import CALLS, DRAINING, carry, watch
 from wire import MAX_STREAM_MESSAGE, Connection
 from workflow_client import FAILURES, WorkflowClient
 
-MAX_RETURNS = 3  # how often a call may come back after its stream has broken
+MAX_RETURNS = 3  # how often in a row a call may come back after its stream has broken
+GOOD_STREAM_SECONDS = 15
 RULE = "=" * 70
 
 
@@ -106,18 +108,30 @@ def health() -> tuple[dict[str, str], int]:
 @app.post("/voice")
 def voice() -> Response:
     """Connect a call to its stream, or tell Twilio what else to do with it."""
-    attempt = max(0, request.args.get("attempt", 0, type=int))  # how often the call has come back
+    after = request.args.get("after")
+    attempt = attempts()
     if twilio_calls().is_finished(request.form.get("CallSid", "")):
         return twiml("goodbye.xml")
-    if request.args.get("after") == "transfer":
+    if after == "transfer":
         return after_transfer(attempt)
     if attempt > MAX_RETURNS:
         return twiml("unavailable.xml")
+    if after == "hold":
+        return connect("connect.xml", attempt, request.args.get("opening", ""))
     if is_full() and not attempt:
         return twiml("busy.xml")
-    if attempt > 1 and request.args.get("after") != "hold":
+    if attempt == MAX_RETURNS:
         return connect("reconnect.xml", attempt, "bridge")
     return connect("connect.xml", attempt, "bridge" if attempt else "greeting")
+
+
+def attempts() -> int:
+    """Return how often the call has come back in a row: a stream that lasted was a good one."""
+    attempt = max(0, request.args.get("attempt", 0, type=int))
+    began = request.args.get("began", 0, type=int)
+    if began and time() - began > GOOD_STREAM_SECONDS:
+        return min(attempt, 1)
+    return attempt
 
 
 def after_transfer(attempt: int) -> Response:
@@ -139,7 +153,7 @@ def connect(template: str, attempt: int, opening: str) -> Response:
         called=request.form.get("To", ""),
         attempt=attempt,
         opening=opening,
-        comes_back=voice_path(conversation, attempt + 1),
+        comes_back=voice_path(conversation, attempt + 1, began=round(time())),
     )
 
 

@@ -16,7 +16,7 @@ FINISHED_SECONDS = 60.0
 E164 = re.compile(r"\+[1-9]\d{6,14}")
 
 
-def voice_path(conversation: str, attempt: int, **more: str) -> str:
+def voice_path(conversation: str, attempt: int, **more: str | int) -> str:
     """Return the path of `/voice` at which a call comes back."""
     return "/voice?" + urlencode({"conversation": conversation, "attempt": attempt, **more})
 
@@ -54,8 +54,10 @@ class TwilioCalls:
         )
 
     def hold(self, call: Call) -> None:
-        """Ask the caller to wait, and have the call come back."""
-        comes_back = voice_path(call.conversation, call.attempt + 1, after="hold")
+        """Ask the caller to wait, and have the call come back to its opening."""
+        comes_back = voice_path(
+            call.conversation, call.attempt + 1, after="hold", opening=call.opening
+        )
         self._run(call, "hold.xml", comes_back=self._settings.webhook_url + comes_back)
 
     def give_up(self, call: Call) -> None:

@@ -138,7 +138,9 @@ def test_on_hold_the_caller_hears_why_and_comes_back(calls: TwilioCalls, rest: R
     calls.hold(CALL)
     say, redirect = twiml(rest)
     assert (say.tag, say.text) == ("Say", "One moment, please.")
-    where = REQUIRED["webhook_url"] + "/voice?conversation=conv+1&attempt=2&after=hold"
+    where = (
+        REQUIRED["webhook_url"] + "/voice?conversation=conv+1&attempt=2&after=hold&opening=greeting"
+    )
     assert (redirect.tag, redirect.text) == ("Redirect", where)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from time import time
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree
@@ -110,13 +111,15 @@ def test_a_call_is_connected_to_its_stream_with_a_safety_net(site: Site) -> None
     }
     again = urlsplit(element(answer, "Redirect").text or "")
     assert again.path == "/voice"
-    assert parse_qs(again.query) == {"conversation": [conversation], "attempt": ["1"]}
+    query = parse_qs(again.query)
+    assert int(query.pop("began")[0]) == pytest.approx(time(), abs=60)
+    assert query == {"conversation": [conversation], "attempt": ["1"]}
 
 
 def test_asking_twice_for_a_call_starts_one_conversation(site: Site) -> None:
     first, second = site.post(), site.post()
     other = site.post(form={**FORM, "CallSid": "CA" + "4" * 32})
-    assert first.text == second.text
+    assert parameters(first) == parameters(second)
     assert parameters(other)["conversation"] != parameters(first)["conversation"]
 
 
@@ -151,15 +154,29 @@ def test_attempts_are_counted_and_bounded(site: Site) -> None:
     assert element(answer, "Say").text == settings().unavailable
 
 
+def test_a_stream_that_lasted_begins_the_count_anew(site: Site) -> None:
+    path = f"/voice?conversation=conv_1&attempt=4&began={round(time()) - 60}"
+    assert parameters(site.post(path))["attempt"] == "1"
+    path = f"/voice?conversation=conv_1&attempt=4&began={round(time())}"
+    assert verbs(site.post(path)) == ["Say", "Hangup"]
+
+
 def test_a_call_that_keeps_breaking_is_told_to_wait(site: Site) -> None:
-    assert verbs(site.post("/voice?conversation=conv_1&attempt=1")) == ["Connect", "Redirect"]
-    again = site.post("/voice?conversation=conv_1&attempt=2")
+    for attempt in (1, 2):
+        answer = site.post(f"/voice?conversation=conv_1&attempt={attempt}")
+        assert verbs(answer) == ["Connect", "Redirect"]
+    again = site.post("/voice?conversation=conv_1&attempt=3")
     assert verbs(again) == ["Say", "Pause", "Connect", "Redirect"]
 
 
 def test_a_call_that_was_on_hold_is_not_told_twice_to_wait(site: Site) -> None:
-    answer = site.post("/voice?conversation=conv_1&attempt=2&after=hold")
+    answer = site.post("/voice?conversation=conv_1&attempt=3&after=hold&opening=bridge")
     assert verbs(answer) == ["Connect", "Redirect"]
+
+
+def test_a_caller_who_has_not_been_greeted_is_greeted_after_the_hold(site: Site) -> None:
+    answer = site.post("/voice?conversation=conv_1&attempt=1&after=hold&opening=greeting")
+    assert parameters(answer)["opening"] == "greeting"
 
 
 @pytest.mark.parametrize("status", ["busy", "no-answer", "failed", "canceled", ""])
