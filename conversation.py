@@ -175,6 +175,7 @@ class Conversation:
         """Take a mark back: the caller has heard what was sent before it."""
         if self._speech.hear(mark):
             self._voice.succeed()
+            self._silence.break_off()
         self._go_on()
 
     # --- the voice --------------------------------------------------------------------------------
@@ -299,14 +300,16 @@ class Conversation:
         silence = self._silence
         caller = self._hearing.state
         soundless = not self._speech.sounding(now)
+        quiet = soundless and caller is not Caller.SPEAKING
         unsaid = not self._speech.idle
-        owed = unsaid or self._turns.owed or caller is Caller.AWAITED
-        unanswered = soundless and owed and caller is not Caller.SPEAKING
-        silence.unanswered.run(unanswered, now)
-        if not unanswered or (unsaid and caller is Caller.SILENT):
-            silence.unsaid.run(unanswered, now)
-        silence.voiceless.run(soundless and not self._voice.ready, now)
-        silence.idle.run(not unsaid and not self._turns.owed, now)
+        owed = unsaid or self._turns.owed
+        if not owed and caller is Caller.SILENT:
+            silence.break_off()
+        silence.unanswered.run(quiet, now)
+        if not quiet or (unsaid and caller is Caller.SILENT):
+            silence.unsaid.run(quiet, now)
+        silence.voiceless.run_unbroken(soundless and not self._voice.ready, now)
+        silence.idle.run_unbroken(not owed, now)
 
     def _close_long_call(self, now: float) -> None:
         if self._phase is Phase.OPEN and now >= self._closes_at:

@@ -23,18 +23,19 @@ class Lines:
 class Limits:
     """How long things may take, in seconds, and how often they are tried.
 
-    The caller is never in unexplained silence for more than 4 s: whatever the line says to break a
-    silence is due within `patience - chance`, and `patience` ends in a hold.
+    The caller is never in unexplained silence for more than 4 s: whatever breaks a silence is due
+    by `patience - chance`, and what doesn't sound by `patience` is a hold. Five ticks a second, at
+    each of which something may be noticed late, take the rest.
     """
 
     filler: float = 1.5  # unanswered silence before a filler
-    filler_again: float = 2.3  # and before the next one
+    filler_again: float = 2.0  # and before the next one
     idle: float = 15.0  # the caller's silence before the prompt, and again before the goodbye
     longest: float = 3600.0  # the whole call
     transcript: float = 2.3  # from the end of speech to its words
     keys: float = 2.0  # the pause that completes what is keyed in
     patience: float = 3.5  # unanswered silence, or silence without a session, before a hold
-    chance: float = 1.5  # that the voice gets even if the silence was long before it was asked
+    chance: float = 1.2  # that the voice gets even if the silence was long before it was asked
     retry: float = 0.25  # the pause after a failure of the voice, doubled with each in a row
     ahead: float = 3.0  # sound that is left to play when the next sentence is asked for
     say_again: int = 2  # how often in a row the caller is asked to say it again

@@ -6,28 +6,38 @@ from lines import Limits, Lines
 
 
 class Stopwatch:
-    """Measures for how long something has been so without a break."""
+    """Adds up for how long something has been so."""
 
     def __init__(self) -> None:
-        """Stand still."""
-        self._since: float | None = None
-
-    def stop(self) -> None:
         """Stand at 0."""
+        self._total = 0.0
+        self._since: float | None = None  # it has been running, if it is
+
+    def reset(self) -> None:
+        """Stand at 0."""
+        self._total = 0.0
         self._since = None
 
     def run(self, so: bool, now: float) -> None:
-        """Run on, or begin to, while it is so; else stop."""
-        if not so:
-            self.stop()
-        elif self._since is None:
+        """Run while it is so, and pause while it isn't."""
+        if so and self._since is None:
             self._since = now
+        elif not so:
+            self._total = self.seconds(now)
+            self._since = None
+
+    def run_unbroken(self, so: bool, now: float) -> None:
+        """Run while it is so, and begin anew after a break."""
+        if so:
+            self.run(so, now)
+        else:
+            self.reset()
 
     def seconds(self, now: float) -> float:
         """Return for how long it has been so."""
         if self._since is None:
-            return 0.0
-        return now - self._since
+            return self._total
+        return self._total + now - self._since
 
 
 class Silence:
@@ -35,6 +45,7 @@ class Silence:
 
     def __init__(self, lines: Lines, limits: Limits) -> None:
         """Have nobody silent yet."""
+        # What is owed ends these, not what merely sounds: a voice that fails makes sounds, too
         self.unanswered = Stopwatch()  # the caller hears nothing, and is owed something
         self.unsaid = Stopwatch()  # the same, since the voice could have ended it
         self.voiceless = Stopwatch()  # the caller hears nothing, and there is no session
@@ -45,9 +56,9 @@ class Silence:
         self._fillers = cycle(lines.fillers)
 
     def break_off(self) -> None:
-        """Begin anew: the caller has been heard."""
-        self.unanswered.stop()
-        self.unsaid.stop()
+        """Begin anew: the caller has heard something, or is heard, or is owed nothing."""
+        self.unanswered.reset()
+        self.unsaid.reset()
 
     def unbearable(self, now: float) -> bool:
         """Whether somebody else must explain it to the caller."""

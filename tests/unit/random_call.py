@@ -18,7 +18,7 @@ from utils import heard_part, speech_ms
 
 LINES = Lines()
 PROMISE = 4.0  # seconds of unexplained silence at most
-TICK = 0.1  # seconds
+TICK = 0.2  # seconds: as rarely as the rules allow
 LATENCY = 0.05  # of a mark on its way back, seconds
 LETTERS = 9  # by which a report of what was heard may be wrong: what is said in 0.6 s
 KEY_PAUSE = Limits().keys + 2 * TICK
