@@ -64,7 +64,7 @@ def test_mulaw_is_relayed_byte_for_byte(service: Service) -> None:
 
 @both_kinds
 def test_first_sentence_is_heard_while_the_workflow_still_writes(service: Service) -> None:
-    words = ["We can do that. ", *("and more " for _ in range(12)), "until the end."]
+    words = ["We can do that. ", *("And more " for _ in range(12)), "until the end."]
     service.brain.reply = lambda text, history: Reply(words, chunk_delay=0.1)
     call = service.call()
     call.say("Can you?")
