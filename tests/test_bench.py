@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tools.bench.records import percentile
-from tools.bench.report import COLUMNS, GOALS, Scenario, ratios, ratios_text
+from tools.bench.report import COLUMNS, GOALS, Measurement, ratios, ratios_text
 from tools.bench.script import first_sentence_end, tokens
 
 ROOT = Path(__file__).parent.parent
@@ -74,10 +74,10 @@ def test_a_bare_relay_is_measured_to_compare_with(tmp_path: Path) -> None:
     assert bare["median"]["damaged_frames"] == bare["median"]["lost_frames"] == 0
 
 
-def scenario(pattern: str, mode: str, *cpu: float, calls: int = 100) -> Scenario:
+def scenario(pattern: str, mode: str, *cpu: float, calls: int = 100) -> Measurement:
     """A scenario whose runs took so much CPU a call, in percent of a core."""
     runs = [{"cpu_percent_per_call": each, "uplink_p99_ms": math.nan} for each in cpu]
-    return Scenario(pattern, calls, mode, runs=runs)
+    return Measurement(pattern, calls, mode, runs=runs)
 
 
 def test_ratios_compare_run_by_run() -> None:

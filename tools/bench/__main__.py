@@ -18,7 +18,7 @@ from pathlib import Path
 from tools.bench import measure, report
 from tools.bench.load import PATTERNS, SECONDS, run
 from tools.bench.measure import BenchError
-from tools.bench.report import REFERENCE_CALLS, Metrics, Scenario
+from tools.bench.report import REFERENCE_CALLS, Measurement, Metrics
 from tools.bench.tls import Certificate
 from tools.ports import ReservedPort
 
@@ -52,24 +52,24 @@ def arguments() -> argparse.Namespace:
     return given
 
 
-def plan(given: argparse.Namespace) -> list[Scenario]:
+def plan(given: argparse.Namespace) -> list[Measurement]:
     """Return what is to be measured."""
     gevent = given.calls or ((30,) if given.quick else CALLS)
     threads = given.calls or ((10,) if given.quick else THREAD_CALLS)
     scenarios = []
     for pattern in given.patterns:
         if given.mode in (None, "gevent"):
-            scenarios += [Scenario(pattern, calls, "gevent") for calls in gevent]
+            scenarios += [Measurement(pattern, calls, "gevent") for calls in gevent]
         if pattern == "relay" and given.mode in (None, measure.BARE):
             beside = [calls for calls in gevent if calls in BARE_CALLS] or [max(gevent)]
-            scenarios += [Scenario(pattern, calls, measure.BARE) for calls in beside]
+            scenarios += [Measurement(pattern, calls, measure.BARE) for calls in beside]
         if given.mode == "threads" or (pattern == "conversation" and given.mode is None):
-            scenarios += [Scenario(pattern, calls, "threads") for calls in threads]
+            scenarios += [Measurement(pattern, calls, "threads") for calls in threads]
     if given.tls and given.mode != measure.BARE:
         for pattern in given.patterns:
             alike = [s for s in scenarios if s.pattern == pattern and s.mode != measure.BARE]
             chosen = min(alike, key=lambda s: abs(s.calls - TLS_CALLS[0]))
-            scenarios.append(Scenario(pattern, chosen.calls, chosen.mode, tls=True))
+            scenarios.append(Measurement(pattern, chosen.calls, chosen.mode, tls=True))
     return scenarios
 
 
@@ -92,7 +92,7 @@ def bottleneck(metrics: Metrics, given: argparse.Namespace) -> str:
 
 
 def measure_all(
-    scenarios: list[Scenario], given: argparse.Namespace, certificate: Certificate | None
+    scenarios: list[Measurement], given: argparse.Namespace, certificate: Certificate | None
 ) -> None:
     """Run everything, one run of each after the other, so that a busy minute hits all alike."""
     cores = measure.two_cores()
@@ -172,7 +172,7 @@ def main() -> int:
     return 0 if len(measured) == len(scenarios) else 3
 
 
-def _print_start(measured: list[Scenario]) -> None:
+def _print_start(measured: list[Measurement]) -> None:
     for mode in measure.COMMANDS:
         values = [value for s in measured if s.mode == mode for value in s.values("start_s")]
         if values:

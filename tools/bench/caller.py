@@ -54,16 +54,16 @@ class FrameClock:
 
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
-        self._slots: list[list[Caller]] = [[] for _ in range(20)]
+        self._slots: list[list[LoadCaller]] = [[] for _ in range(20)]
         self._begun = now() + 0.1
         for number in range(len(self._slots)):
             self._tick(number, self._begun + number / 1000)
 
-    def join(self, caller: Caller, slot: int) -> None:
+    def join(self, caller: LoadCaller, slot: int) -> None:
         """Begin to send a call's frames, in a slot from 0 to 19."""
         self._slots[slot].append(caller)
 
-    def leave(self, caller: Caller) -> None:
+    def leave(self, caller: LoadCaller) -> None:
         """Send no more of a call's frames."""
         for slot in self._slots:
             if caller in slot:
@@ -78,10 +78,10 @@ class FrameClock:
         self._loop.at(following, partial(self._tick, number, following))
 
 
-class Webhook(Connection):
+class VoiceRequest(Connection):
     """Twilio's request to /voice."""
 
-    def __init__(self, caller: Caller, port: int) -> None:
+    def __init__(self, caller: LoadCaller, port: int) -> None:
         super().__init__(caller.loop, connect(port))
         self._caller, self._received = caller, b""
         fields = {"CallSid": caller.sid, "From": CALLER, "To": CALLED}
@@ -109,9 +109,12 @@ class Webhook(Connection):
 class Stream(Connection):
     """The media stream's WebSocket."""
 
-    def __init__(self, caller: Caller, port: int) -> None:
+    def __init__(self, caller: LoadCaller, port: int, parameters: dict[str, str]) -> None:
         super().__init__(caller.loop, connect(port))
-        self._caller, self._received, self._upgraded = caller, b"", False
+        self._caller = caller
+        self._parameters = parameters
+        self._received = b""
+        self._upgraded = False
         url = PUBLIC_URL.replace("http", "ws", 1) + "/media-stream"
         self.write(
             "GET /media-stream HTTP/1.1\r\nHost: voice.example.com\r\nUpgrade: websocket\r\n"
@@ -130,7 +133,7 @@ class Stream(Connection):
                 self._received = data
                 return
             self._upgraded, data = True, rest
-            self._caller.on_stream_open()
+            self._caller.on_stream_open(self._parameters)
         moment = now()
         frames, end = split(data)
         self._received = data[end:]
@@ -148,7 +151,64 @@ class Stream(Connection):
         self._caller.on_dropped(f"the stream ended after {self._received[:200]!r}")
 
 
-class Caller:
+class FrameWriter:
+    """Number the messages of one stream, and write its frames as WebSocket messages."""
+
+    def __init__(self, number: int, stream_sid: str) -> None:
+        self.sent: list[float] = []  # when each frame was
+        self._stream_sid = stream_sid
+        self._messages = 1
+        self._first = number * FRAMES_PER_CALL
+        self._frame = (
+            b'{"event":"media","sequenceNumber":"%d","media":{"track":"inbound","chunk":"%d",'
+            b'"timestamp":"%d","payload":"%012d' + script.FRAME + b'"},"streamSid":"'
+        ) + f'{stream_sid}"}}'.encode()
+
+    def about(self) -> dict[str, str]:
+        """Return what each message but a frame says of itself."""
+        self._messages += 1
+        return {"sequenceNumber": str(self._messages - 1), "streamSid": self._stream_sid}
+
+    def next(self, moment: float) -> bytes:
+        """Return the next frame, to be sent at this moment."""
+        count = len(self.sent)
+        self._messages += 1
+        text = self._frame % (self._messages, count + 1, count * 20, self._first + count)
+        self.sent.append(moment)
+        return HEADERS[len(text)] + text
+
+
+class Played:
+    """When what the caller was sent has been played, and the marks that wait for it."""
+
+    def __init__(self) -> None:
+        self.until = 0.0
+        self._waiting: deque[str] = deque()
+
+    def add_sound(self, letters: int, moment: float) -> None:
+        """Append sound of so many letters of base64."""
+        self.until = max(self.until, moment) + letters * 3 // 4 / 8000
+
+    def add_mark(self, name: str) -> None:
+        """Have a mark wait until all that was added is played."""
+        self._waiting.append(name)
+
+    def take(self, name: str) -> bool:
+        """Tell whether a mark still waits, and have it wait no longer."""
+        waits = name in self._waiting
+        if waits:
+            self._waiting.remove(name)
+        return waits
+
+    def clear(self, moment: float) -> list[str]:
+        """Fall silent; return the marks that waited."""
+        self.until = moment
+        waited = list(self._waiting)
+        self._waiting.clear()
+        return waited
+
+
+class LoadCaller:
     """One call. What the caller does is up to `talk`, if they do more than listen."""
 
     def __init__(self, load: Load, number: int) -> None:
@@ -158,20 +218,18 @@ class Caller:
         self.talk = Talk(self)
         self.slot = 0
         self.over = False
-        self.sent: list[float] = []  # when each frame was
         self.seen = 0  # frames that Realtime got, of those that count
         self.first_relayed = -1  # the first frame that Realtime got
         self.started = 0.0
-        self._messages = 1
-        self._number = number * FRAMES_PER_CALL
-        self._frame = (
-            b'{"event":"media","sequenceNumber":"%d","media":{"track":"inbound","chunk":"%d",'
-            b'"timestamp":"%d","payload":"%012d' + script.FRAME + b'"},"streamSid":"'
-        ) + f'{self.stream_sid}"}}'.encode()
-        self._plays_until = 0.0
-        self._waiting: deque[str] = deque()  # marks that come back when they have been played
+        self._writer = FrameWriter(number, self.stream_sid)
+        self._played = Played()
         self._stream: Stream | None = None
-        Webhook(self, load.port)
+        VoiceRequest(self, load.port)
+
+    @property
+    def sent(self) -> list[float]:
+        """When each frame was sent."""
+        return self._writer.sent
 
     # --- to the app -------------------------------------------------------------------------
 
@@ -179,10 +237,9 @@ class Caller:
         """Follow the TwiML, unless the caller has hung up."""
         if self.over:
             return self.on_dropped("")
-        self._parameters = parameters
-        self._stream = Stream(self, self.load.port)
+        self._stream = Stream(self, self.load.port, parameters)
 
-    def on_stream_open(self) -> None:
+    def on_stream_open(self, parameters: dict[str, str]) -> None:
         """Begin the stream."""
         self._send({"event": "connected", "protocol": "Call", "version": "1.0.0"})
         start = {
@@ -191,15 +248,11 @@ class Caller:
             "callSid": self.sid,
             "tracks": ["inbound"],
             "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
-            "customParameters": self._parameters,
+            "customParameters": parameters,
         }
         self.started = now()
-        self._send({"event": "start", "start": start, **self._about()})
+        self._send({"event": "start", "start": start, **self._writer.about()})
         self.load.clock.join(self, self.slot)
-
-    def _about(self) -> dict[str, str]:
-        self._messages += 1
-        return {"sequenceNumber": str(self._messages - 1), "streamSid": self.stream_sid}
 
     def _send(self, message: dict[str, Any]) -> None:
         if self._stream:
@@ -207,13 +260,10 @@ class Caller:
 
     def send_frame(self, due: float) -> None:
         """Send 20 ms of sound."""
-        count = len(self.sent)
-        self._messages += 1
-        text = self._frame % (self._messages, count + 1, count * 20, self._number + count)
         moment = now()
-        self.sent.append(moment)
+        frame = self._writer.next(moment)
         if self._stream:
-            self._stream.write(HEADERS[len(text)] + text)
+            self._stream.write(frame)
         if moment >= self.load.records.begin:
             self.load.records.lateness.append(moment - due)
 
@@ -225,7 +275,7 @@ class Caller:
         self.over = True
         self.load.clock.leave(self)
         stop = {"accountSid": ACCOUNT, "callSid": self.sid}
-        self._send({"event": "stop", "stop": stop, **self._about()})
+        self._send({"event": "stop", "stop": stop, **self._writer.about()})
         if self._stream:
             self._stream.write(client_frame((1000).to_bytes(2, "big"), CLOSE))
 
@@ -247,36 +297,33 @@ class Caller:
         at = message.find(PAYLOAD) + len(PAYLOAD)
         if at > len(PAYLOAD):
             number = message[at : at + script.NUMBER]
-            seconds = (message.find(b'"', at) - at) * 3 // 4 / 8000
-            self._plays_until = max(self._plays_until, moment) + seconds
+            self._played.add_sound(message.find(b'"', at) - at, moment)
             self.load.on_delta(self, int(number), moment)
             return
         event = json.loads(message)
         if event["event"] == "media":
             payload = event["media"]["payload"]
-            self._plays_until = max(self._plays_until, moment) + len(payload) * 3 // 4 / 8000
+            self._played.add_sound(len(payload), moment)
             self.load.on_delta(self, int(payload[: script.NUMBER]), moment)
         elif event["event"] == "mark":
             name = event["mark"]["name"]
-            self._waiting.append(name)
-            self.loop.at(self._plays_until, partial(self._return_mark, name))
+            self._played.add_mark(name)
+            self.loop.at(self._played.until, partial(self._return_mark, name))
         else:
-            self._plays_until = moment
             self.talk.on_clear(moment)
-            while self._waiting:
-                self._send_mark(self._waiting.popleft())
+            for name in self._played.clear(moment):
+                self._send_mark(name)
 
     def _return_mark(self, name: str) -> None:
-        if name in self._waiting and not self.over:
-            self._waiting.remove(name)
+        if not self.over and self._played.take(name):
             self._send_mark(name)
             self.talk.on_heard()
 
     def _send_mark(self, name: str) -> None:
-        self._send({"event": "mark", "mark": {"name": name}, **self._about()})
+        self._send({"event": "mark", "mark": {"name": name}, **self._writer.about()})
 
 
-class Turn:
+class TalkTurn:
     """One exchange: the caller's words and the workflow's reply, with the times of both."""
 
     def __init__(self, number: int, said: float) -> None:
@@ -291,10 +338,10 @@ class Turn:
 class Talk:
     """What the caller says: a question after each reply, cutting into the first one."""
 
-    def __init__(self, caller: Caller) -> None:
+    def __init__(self, caller: LoadCaller) -> None:
         self.caller, self.load, self.loop = caller, caller.load, caller.load.loop
-        self.turn: Turn | None = None
-        self.turns: list[Turn] = []
+        self.turn: TalkTurn | None = None
+        self.turns: list[TalkTurn] = []
         self._left = 1  # sentences to be heard until the caller speaks
         self._cut_in = 0.0
         self._item = ""
@@ -328,12 +375,12 @@ class Talk:
     def _say(self) -> None:
         if not self.caller.over:
             words = script.QUESTION.format(len(self.turns))
-            self.turn = Turn(len(self.turns), now())
+            self.turn = TalkTurn(len(self.turns), now())
             self.turns.append(self.turn)
             self._left = len(self.turn.sentences)
             self.load.sessions[self.caller.number].transcribe(self._item, words)
 
-    def turn_asked(self, message: str, moment: float) -> Turn:
+    def turn_asked(self, message: str, moment: float) -> TalkTurn:
         """Return the turn that a message to the workflow is about."""
         found = re.findall(r"Question (\d+)", message)
         turn = self.turns[int(found[-1])]

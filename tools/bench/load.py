@@ -13,9 +13,9 @@ from time import monotonic as now
 from typing import Any
 
 from tools.bench import script
-from tools.bench.caller import SETTINGS, Caller, FrameClock, Talk, Turn
+from tools.bench.caller import SETTINGS, FrameClock, LoadCaller, Talk, TalkTurn
 from tools.bench.measure import BARE, App, BenchError, Held, Meter
-from tools.bench.openai import FRAMES_PER_CALL, OpenAI, RealtimeSession, Speech
+from tools.bench.openai import FRAMES_PER_CALL, LoadSession, OpenAI, Speech
 from tools.bench.records import Records, percentile
 from tools.bench.tls import Certificate
 from tools.bench.wire import Loop
@@ -43,10 +43,9 @@ class Load:
         self.records = Records()
         self.ended: set[int] = set()
         self.why_dropped = ""
-        self.callers: dict[int, Caller] = {}
-        self.by_sid: dict[str, Talk] = {}
+        self.callers: dict[int, LoadCaller] = {}
         self.conversations: dict[str, Talk] = {}
-        self.sessions: dict[int, RealtimeSession] = {}
+        self.sessions: dict[int, LoadSession] = {}
         self._deltas: dict[int, tuple[float, Speech]] = {}
         self._delta_numbers = itertools.count(1)
         self._call_numbers = itertools.count(1)
@@ -54,15 +53,15 @@ class Load:
 
     # --- calls ------------------------------------------------------------------------------
 
-    def place_calls(self, count: int, spread: float, in_step: bool) -> list[Caller]:
+    def place_calls(self, count: int, spread: float, in_step: bool) -> list[LoadCaller]:
         """Have so many calls come in within `spread` seconds from now."""
-        placed: list[Caller] = []
+        placed: list[LoadCaller] = []
 
         def place(slot: int) -> None:
             number = next(self._call_numbers)
-            caller = Caller(self, number)
+            caller = LoadCaller(self, number)
             caller.slot = slot
-            self.callers[number], self.by_sid[caller.sid] = caller, caller.talk
+            self.callers[number] = caller
             placed.append(caller)
 
         begun = now()
@@ -71,14 +70,18 @@ class Load:
             self.loop.at(begun + self._random.uniform(0, spread), partial(place, slot))
         return placed
 
-    def hang_up(self, callers: list[Caller], spread: float) -> None:
+    def talk_of(self, call_sid: str) -> Talk:
+        """Return what is said in a call."""
+        return self.callers[int(call_sid.removeprefix("CA"), 16)].talk
+
+    def hang_up(self, callers: list[LoadCaller], spread: float) -> None:
         """Have the calls hang up within `spread` seconds from now."""
         for index, caller in enumerate(callers):
             self.loop.at(now() + spread * index / len(callers), caller.hang_up)
 
     # --- what the two ends see --------------------------------------------------------------
 
-    def on_frame(self, session: RealtimeSession, number: int, moment: float) -> None:
+    def on_frame(self, session: LoadSession, number: int, moment: float) -> None:
         """Realtime got a frame."""
         call, count = divmod(number, FRAMES_PER_CALL)
         caller, records = self.callers[call], self.records
@@ -92,7 +95,7 @@ class Load:
             caller.seen += 1
             records.uplink.append(moment - sent)
 
-    def _introduce(self, session: RealtimeSession, caller: Caller) -> None:
+    def _introduce(self, session: LoadSession, caller: LoadCaller) -> None:
         session.caller = caller
         self.sessions[caller.number] = session
 
@@ -113,7 +116,7 @@ class Load:
             else:
                 turn.late = True
 
-    def on_delta(self, caller: Caller, number: int, moment: float) -> None:
+    def on_delta(self, caller: LoadCaller, number: int, moment: float) -> None:
         """The caller heard a piece of sound begin."""
         sent, speech = self._deltas.pop(number)
         records = self.records
@@ -130,7 +133,9 @@ class Load:
         elif (turn := speech.turn) and not turn.begun:
             self._begin_reply(caller, turn, speech, moment)
 
-    def _begin_reply(self, caller: Caller, turn: Turn, speech: Speech, moment: float) -> None:
+    def _begin_reply(
+        self, caller: LoadCaller, turn: TalkTurn, speech: Speech, moment: float
+    ) -> None:
         turn.begun = True
         thought = turn.first_sentence - turn.asked
         spoken = speech.first_audio - speech.created

@@ -20,7 +20,7 @@ from tools.bench import script
 from tools.bench.wire import CLOSE, PING, PONG, Connection, Loop, server_frame, split_frames, unmask
 
 if TYPE_CHECKING:
-    from tools.bench.caller import Caller, Turn
+    from tools.bench.caller import LoadCaller, TalkTurn
     from tools.bench.load import Load
 
 Json = dict[str, Any]
@@ -76,7 +76,7 @@ class OpenAIConnection(Connection):
     ) -> None:
         super().__init__(openai.loop, sock, tls)
         self.openai, self.load, self.peer_port = openai, openai.load, peer_port
-        self.session: RealtimeSession | None = None
+        self.session: LoadSession | None = None
         self._received = b""
 
     def on_end(self) -> None:
@@ -107,7 +107,7 @@ class OpenAIConnection(Connection):
         elif (method, path) == ("POST", "/conversations"):
             self._create_conversation(json.loads(body))
         elif (method, path) == ("POST", "/responses"):
-            Reply(self, json.loads(body))
+            LoadReply(self, json.loads(body))
         else:
             self.answer({"error": {"message": f"There is no {method} {path}."}}, "404 Not Found")
 
@@ -119,7 +119,7 @@ class OpenAIConnection(Connection):
 
     def _create_conversation(self, body: Json) -> None:
         conversation, about = new_id("conv"), body.get("metadata") or {}
-        self.load.conversations[conversation] = self.load.by_sid[about["call_sid"]]
+        self.load.conversations[conversation] = self.load.talk_of(about["call_sid"])
         fields = {"object": "conversation", "created_at": 1795300000, "metadata": about}
         self.answer({"id": conversation, **fields})
 
@@ -127,13 +127,13 @@ class OpenAIConnection(Connection):
         accept = b64encode(sha1(key.encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
         head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         self.write(head + b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n")
-        self.session = RealtimeSession(self)
+        self.session = LoadSession(self)
 
 
 # --- the workflow -----------------------------------------------------------------------------
 
 
-class Reply:
+class LoadReply:
     """One reply of the workflow, written token by token as server-sent events."""
 
     def __init__(self, connection: OpenAIConnection, body: Json) -> None:
@@ -211,13 +211,13 @@ class Reply:
 # --- Realtime ---------------------------------------------------------------------------------
 
 
-class RealtimeSession:
+class LoadSession:
     """One Realtime session: notes when frames come, and speaks what it is asked to."""
 
     def __init__(self, connection: OpenAIConnection) -> None:
         self.connection, self.loop, self.load = connection, connection.loop, connection.load
         self.speaking: dict[str, Speech] = {}
-        self.caller: Caller | None = None  # known from the first sound that passes
+        self.caller: LoadCaller | None = None  # known from the first sound that passes
         self._received = b""
         self._frames = 0
         self.send("session.created", session={"id": new_id("sess"), "type": "realtime"})
@@ -308,14 +308,54 @@ class Speech:
     If the load `talks_on`, the sound doesn't end, and comes as fast as it plays.
     """
 
-    def __init__(self, session: RealtimeSession, asked: Json, created: float) -> None:
+    def __init__(self, session: LoadSession, asked: Json, created: float) -> None:
         self.session, self.load, self.created = session, session.load, created
         self.text = asked["input"][0]["content"][0]["text"]
-        self.id, self._item = new_id("resp"), new_id("item")
         self.first_audio = 0.0  # when it was sent
         self.heard = False  # it has reached the caller
-        self.turn: Turn | None = None
+        self.turn: TalkTurn | None = None
         self.load.on_speech(self)
+        endless = itertools.repeat(script.RELAY_DELTA_MS)
+        self._deltas = endless if self.load.talks_on else script.deltas(self.text)
+        self._speed = 1 if self.load.talks_on else script.SPEED
+        self._letters = 0
+        self._sent_ms = 0
+        self._events = SpeechEvents(session, asked.get("metadata"))
+        self._begun = created + script.FIRST_AUDIO
+        session.loop.at(self._begun, self._speak)
+
+    @property
+    def id(self) -> str:
+        """The response's ID."""
+        return self._events.id
+
+    def _speak(self) -> None:
+        session = self.session
+        if self.id not in session.speaking or not session.connection.open:
+            return
+        ms = next(self._deltas, 0)
+        if not ms:
+            return self.end("completed")
+        upto = self._letters + ms // script.MS_PER_LETTER
+        words, self._letters = self.text[self._letters : upto], upto
+        number = self.load.note_delta(self)
+        self._events.delta(words, number + script.SOUNDS[ms])
+        self._sent_ms += ms
+        session.loop.at(self._begun + self._sent_ms / 1000 / self._speed, self._speak)
+
+    def end(self, status: str) -> None:
+        """Send what ends a response: `completed`, or `cancelled`."""
+        del self.session.speaking[self.id]
+        said = self.text if status == "completed" else self.text[: self._letters]
+        self._events.end(status, said)
+
+
+class SpeechEvents:
+    """What is sent of one response, in the shapes and sizes of the real thing."""
+
+    def __init__(self, session: LoadSession, metadata: Any) -> None:
+        self.id = new_id("resp")
+        self._session = session
         self._resource = {
             "object": "realtime.response",
             "id": self.id,
@@ -327,45 +367,31 @@ class Speech:
             "max_output_tokens": "inf",
             "audio": {"output": {"format": {"type": "audio/pcmu"}, "voice": "marin"}},
             "usage": None,
-            "metadata": asked.get("metadata"),
+            "metadata": metadata,
         }
-        endless = itertools.repeat(script.RELAY_DELTA_MS)
-        self._deltas = endless if self.load.talks_on else script.deltas(self.text)
-        self._speed = 1 if self.load.talks_on else script.SPEED
-        self._letters = self._sent_ms = 0
-        message = {"id": self._item, "object": "realtime.item", "type": "message"}
+        message = {"id": new_id("item"), "object": "realtime.item", "type": "message"}
         self._message = {**message, "role": "assistant", "status": "in_progress", "content": []}
         self._where = {"response_id": self.id, "output_index": 0}
-        session.send("response.created", response=self._resource)
-        session.send("response.output_item.added", **self._where, item=self._message)
-        self._place = {**self._where, "item_id": self._item, "content_index": 0}
+        self._place = {**self._where, "item_id": message["id"], "content_index": 0}
+        self._begin()
+
+    def _begin(self) -> None:
+        send = self._session.send
+        send("response.created", response=self._resource)
+        send("response.output_item.added", **self._where, item=self._message)
         part = {"type": "audio", "transcript": ""}
-        session.send("response.content_part.added", **self._place, part=part)
-        self._begun = created + script.FIRST_AUDIO
-        session.loop.at(self._begun, self._speak)
+        send("response.content_part.added", **self._place, part=part)
 
-    def _speak(self) -> None:
-        session = self.session
-        if self.id not in session.speaking or not session.connection.open:
-            return
-        ms = next(self._deltas, 0)
-        if not ms:
-            return self.end("completed")
-        upto = self._letters + ms // script.MS_PER_LETTER
-        if words := self.text[self._letters : upto]:
-            session.send("response.output_audio_transcript.delta", **self._place, delta=words)
-        self._letters = upto
-        number = self.load.note_delta(self)
-        sound = number + script.SOUNDS[ms]
-        session.send("response.output_audio.delta", **self._place, delta=sound)
-        self._sent_ms += ms
-        session.loop.at(self._begun + self._sent_ms / 1000 / self._speed, self._speak)
+    def delta(self, words: str, sound: str) -> None:
+        """Send a piece of sound, and the words in it if there are any."""
+        send = self._session.send
+        if words:
+            send("response.output_audio_transcript.delta", **self._place, delta=words)
+        send("response.output_audio.delta", **self._place, delta=sound)
 
-    def end(self, status: str) -> None:
-        """Send what ends a response: `completed`, or `cancelled`."""
-        session = self.session
-        del session.speaking[self.id]
-        said = self.text if status == "completed" else self.text[: self._letters]
+    def end(self, status: str, said: str) -> None:
+        """Send what ends a response, `completed` or `cancelled`, of which so much was said."""
+        session = self._session
         part = {"type": "audio", "transcript": said}
         session.send("response.output_audio.done", **self._place)
         session.send("response.output_audio_transcript.done", **self._place, transcript=said)

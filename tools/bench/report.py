@@ -16,7 +16,7 @@ Metrics = dict[str, float]
 
 
 @dataclass
-class Scenario:
+class Measurement:
     """One pattern at one number of calls, and what each run of it gave."""
 
     pattern: str
@@ -115,7 +115,7 @@ COUNTS = {
 DISTURBED = 10.0  # % of a core
 
 
-def table(scenarios: Iterable[Scenario]) -> str:
+def table(scenarios: Iterable[Measurement]) -> str:
     """Return the table, two lines a scenario, with what it means and what went wrong."""
     rows = [
         ["calls", *(column.heading for column in COLUMNS)],
@@ -146,7 +146,7 @@ def _number(value: float, digits: int) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def _spread(scenario: Scenario, column: Column) -> str:
+def _spread(scenario: Measurement, column: Column) -> str:
     values = scenario.values(column.metric)
     if not values:
         return ""
@@ -154,7 +154,7 @@ def _spread(scenario: Scenario, column: Column) -> str:
     return low if low == high else f"{low}-{high}"
 
 
-def _counts(scenario: Scenario) -> str:
+def _counts(scenario: Measurement) -> str:
     """Say what was lost or left open, in all runs together, and what disturbed them."""
     found = [
         f"{sum(scenario.values(metric)):.0f} {words}"
@@ -213,7 +213,7 @@ GOALS = (
 )
 
 
-def goals(scenarios: Iterable[Scenario]) -> list[dict[str, Any]]:
+def goals(scenarios: Iterable[Measurement]) -> list[dict[str, Any]]:
     """Compare the medians with what was asked for, as far as it was measured."""
     by_name = {(s.pattern, s.mode, s.calls): s for s in scenarios if not s.tls and s.runs}
     result = []
@@ -261,7 +261,7 @@ TARGETS = (
 )
 
 
-def ratios(scenarios: Iterable[Scenario]) -> list[dict[str, Any]]:
+def ratios(scenarios: Iterable[Measurement]) -> list[dict[str, Any]]:
     """Compare with a bare relay of 100 calls, run by run in the order they were made.
 
     On a machine shared with others such a ratio says more than the figures it is made of.
@@ -298,7 +298,7 @@ def ratios_text(compared: list[dict[str, Any]]) -> str:
     return "\n".join(lines) if compared else ""
 
 
-def tls_text(scenarios: list[Scenario]) -> str:
+def tls_text(scenarios: list[Measurement]) -> str:
     """Say what TLS towards OpenAI costs, against the same calls without."""
     plain = {(s.pattern, s.mode, s.calls): s for s in scenarios if not s.tls and s.runs}
     lines = []
@@ -306,7 +306,7 @@ def tls_text(scenarios: list[Scenario]) -> str:
         other = plain.get((scenario.pattern, scenario.mode, scenario.calls))
         if scenario.tls and scenario.runs and other:
 
-            def more(metric: str, a: Scenario = scenario, b: Scenario = other) -> float:
+            def more(metric: str, a: Measurement = scenario, b: Measurement = other) -> float:
                 return a.median(metric) - b.median(metric)
 
             lines.append(
@@ -319,7 +319,7 @@ def tls_text(scenarios: list[Scenario]) -> str:
 
 
 def write_json(
-    file: Path, scenarios: list[Scenario], machine: dict[str, Any], arguments: dict[str, Any]
+    file: Path, scenarios: list[Measurement], machine: dict[str, Any], arguments: dict[str, Any]
 ) -> None:
     """Write everything that was measured."""
     result = {
