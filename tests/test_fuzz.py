@@ -24,11 +24,11 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.test_voice_webhook import FORM, post
 from tools.harness import CALLED, CALLER, PUBLIC_URL, Service, eventually, hear_out
 from tools.line import BINARY, CLOSE, COMPRESSED, CONTINUED, PING, PONG, TEXT, Line, frame
 from tools.log_check import NOT_UNDERSTOOD
 from tools.simulator.twilio_network import Call
+from tools.webhook import FORM, post
 
 T = TypeVar("T")
 Json = Any

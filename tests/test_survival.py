@@ -19,7 +19,6 @@ import requests
 import websocket
 
 from tests.conftest import Pool, both_kinds
-from tests.test_voice_webhook import FORM, UNAVAILABLE, element, parameters, post
 from tools.harness import (
     API_KEY,
     COLLEAGUE,
@@ -43,6 +42,7 @@ from tools.simulator.load_balancer import LoadBalancer
 from tools.simulator.media_stream import StreamFaults
 from tools.simulator.openai_server import OpenAISimulator, RealtimeSession, Reply
 from tools.simulator.twilio_network import Call
+from tools.webhook import FORM, UNAVAILABLE, element, parameters, post
 
 APOLOGY = "I'm sorry, something went wrong. Could you try that again?"
 BRIDGE = "Please go on."
@@ -959,7 +959,7 @@ def test_the_keys_are_never_sent_to_a_host_that_was_not_configured(service: Serv
         hear_out(call, APOLOGY, 20)
         service.openai.redirect_to = ""
         asked = list(service.openai.requests)
-        service.openai.requests += stranger.requests  # to know the connections that stay warm
+        service.openai.requests.extend(stranger.requests)  # to know the connections that stay warm
         assert stranger.sessions == []
         for request in stranger.requests:
             assert not any(secret in str(request.headers) for secret in SECRETS)

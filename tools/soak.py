@@ -20,7 +20,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.test_voice_webhook import FORM, post
 from tools.harness import (
     COLLEAGUE,
     Resources,
@@ -33,6 +32,7 @@ from tools.line import Line
 from tools.log_check import check_lines
 from tools.simulator.openai_server import Reply
 from tools.simulator.twilio_network import Call
+from tools.webhook import FORM, post
 
 SETTLING = 20.0  # seconds until all is closed that a hundred calls had opened
 KIB_A_CALL = 4.0  # growth of memory after the first hundred calls that is put down to the heap
