@@ -25,8 +25,10 @@ KNOWN = """
     Sig Sigg Sigra Dott Avv Geom Rag Egr
     Srs Exmo Exma Eng Pça Trav Cia
     Dhr Mevr Mw mw Mej Drs Ir ir Ds fa bijv excl incl
+    डॉ रु प्रो श्री ডা মো
 """
 ABBREVIATIONS = frozenset(KNOWN.split())
+BETWEEN_WORDS = re.compile(r"[\s.,:/(\[\"'’“„«-]+")
 
 
 def ends_sentence(before: str, closing: str, following: str, language: str) -> bool:
@@ -67,7 +69,7 @@ def _is_abbreviated(text: str, following: str) -> bool:
         return True
     if _is_number(following) and BEFORE_NUMBER.search(text):
         return True
-    *_, word = re.split(r"[\W_]+", text.removesuffix("."))
+    *_, word = BETWEEN_WORDS.split(text.removesuffix("."))
     return word in ABBREVIATIONS or _uncapitalized(word) in ABBREVIATIONS
 
 

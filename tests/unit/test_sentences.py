@@ -20,6 +20,12 @@ MORE = {
     "it": "Posso aiutarla in qualcos'altro?",
     "pt": "Posso ajudar em mais alguma coisa?",
     "nl": "Kan ik u nog ergens mee helpen?",
+    "pl": "Czy mogę jeszcze w czymś pomóc?",
+    "ru": "Могу ли я ещё чем-то помочь?",
+    "el": "Θέλετε κάτι άλλο σήμερα;",
+    "hi": "क्या मैं और कुछ कर सकता हूँ?",
+    "bn": "আমি কি আর কিছু করতে পারি?",
+    "ar": "هل يمكنني مساعدتك في شيء آخر؟",
 }
 WHOLE = {
     "en": """
@@ -36,6 +42,7 @@ WHOLE = {
         Smith & Sons Ltd. Is open today.
         It takes approx. 45 minutes.
         It costs approx. $45 in all.
+        It costs max. $45 in all.
         Oil, brakes, etc. are included.
         That is No. 5 of seven, e.g. the blue one.
         See Fig. 5 and pp. 3 to 7 there.
@@ -128,6 +135,12 @@ WHOLE = {
         O.a. Maandag zijn we open.
         Nr. 5 aan de Hoofdstr. 12 is vrij.
     """,
+    "pl": "Koszt to ok. 45 zł u p. Nowaka, tj. tanio.",
+    "ru": "Мы на ул. Ленина в г. Москва.",
+    "el": "Ο κ. Παπαδόπουλος είναι εδώ.",
+    "hi": "आपको डॉ. शर्मा से मिलना है।",
+    "bn": "আপনি ডা. করিমের কাছে যান।",
+    "ar": "موعدك مع د. أحمد غدا.",
 }
 ROWS = [
     (language, row.strip()) for language, rows in WHOLE.items() for row in rows.strip().splitlines()
@@ -271,6 +284,12 @@ def test_any_language_does(language: str) -> None:
     assert spoken(text, language) == ["Thank you for calling us.", "How can I help you?"]
 
 
+@pytest.mark.parametrize("language", ["de", "de-AT", "DE_ch"])
+def test_the_region_of_a_language_makes_no_difference(language: str) -> None:
+    text = "Wir machen Öl usw. Montag geht es."
+    assert spoken(text, language) == [text]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -365,6 +384,14 @@ def test_a_long_sentence_without_a_comma_is_cut_between_words() -> None:
     assert max(map(len, cut_up)) <= 200
 
 
+def test_a_comma_after_the_first_word_is_no_place_to_cut() -> None:
+    assert len(spoken("Well, " + "nevertheless " * 30)[0]) > 150
+
+
+def test_a_long_link_is_held_together() -> None:
+    assert spoken(f"[Our list](https://x.y/{'z' * 600}) is here.") == ["Our list is here."]
+
+
 def test_a_long_sentence_is_not_cut_inside_a_link() -> None:
     text = "Look here, " + "really " * 24 + f"at {LINK} and [that, too](https://x.y/{'z' * 300})."
     assert " ".join(spoken(text)).endswith("How much, and when? | Riverside and that, too.")
@@ -425,7 +452,9 @@ def cpu_seconds(chunks: list[str]) -> float:
         ("Monday【4:0†source】 or Tuesday \ue200cite\ue202turn0\ue201.", "Monday or Tuesday."),
         ("It is **$4.50** *now*, ***really***, __yes__, ~~no~~ `x`.",
          "It is $4.50 now, really, yes, no x."),
-        ("*Only 45 minutes*", "Only 45 minutes"),
+        ("*Only $45*", "Only $45"),
+        ("Ask **Dr.** Smith in the shop.", "Ask Dr. Smith in the shop."),
+        ("」请带上您的行驶证。", "请带上您的行驶证。"),
         ("- **Oil**: $40", "Oil: $40"),
         ("> - [x] Done", "Done"),
         ("### Our prices", "Our prices"),
