@@ -32,7 +32,13 @@ REASONS = (
 )
 CUT_IN = re.compile(re.escape(LINES.cut_in).replace(r"\{\}", "(.*?)"))
 
-SPOKEN_PART = {"fails": 0.0, "empty": 0.0, "fails midway": 0.5, "stalls": 0.5}
+SPOKEN_PART = {"fails": 0.0, "empty": 0.0, "hopeless": 0.0, "fails midway": 0.5, "stalls": 0.5}
+OUTCOMES = {
+    "fails": Outcome.FAILED,
+    "fails midway": Outcome.FAILED,
+    "filtered": Outcome.FILTERED,
+    "hopeless": Outcome.HOPELESS,
+}
 PIECES = {"long": 6, "fails": 0, "empty": 0}  # of a reply; else 2
 
 Event = Callable[[], None]
@@ -223,10 +229,9 @@ class RandomVoice:
 
     def _end(self, attempt: Attempt, how: str) -> None:
         attempt.over = True
-        outcome = Outcome.FAILED if how.startswith("fails") else Outcome.SPOKEN
-        if how == "filtered":
-            outcome = Outcome.FILTERED
-        self.rules.voice_ended(attempt.mark, outcome, "rate limit")
+        outcome = OUTCOMES.get(how, Outcome.SPOKEN)
+        reason = "insufficient_quota" if how == "hopeless" else "rate limit"
+        self.rules.voice_ended(attempt.mark, outcome, reason)
 
 
 class RandomWorkflow:

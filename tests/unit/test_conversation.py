@@ -276,6 +276,15 @@ def test_what_was_heard_whole_is_not_said_again_after_a_false_alarm() -> None:
     assert call.said == ["Come at three."]
 
 
+def test_what_was_played_to_its_end_is_not_said_again_though_its_mark_is_late() -> None:
+    call = told("It is ready.", "Come at three.")
+    call.voice_speaks(1000)
+    call.wait(1.1)
+    call.forget()
+    call.caller_says("", "cough")
+    assert call.said == ["Come at three."]
+
+
 def interrupted(call: RuledCall) -> str:
     """Have the caller cut in; return what the workflow is told that they had heard."""
     call.caller_says("Stop.", "i2")

@@ -124,20 +124,8 @@ class SlowAndMumbling(EveryCall):
     """A slow workflow, and a caller who is badly understood."""
 
     VOICE = ("good",)
-    REPLIES = (
-        "slow",
-        "gap",
-        "short",
-        "fails midway",
-    )
-    SPEECH = (
-        "good",
-        "noise",
-        "late",
-        "never",
-        "failed",
-        "twice",
-    )
+    REPLIES = ("slow", "gap", "short", "fails midway")
+    SPEECH = ("good", "noise", "late", "never", "failed", "twice")
     LONGEST = (900.0,)
     HAS_KEYS = LOSES_SESSIONS = DRAINS = False
 
@@ -145,15 +133,8 @@ class SlowAndMumbling(EveryCall):
 class FailingVoice(EveryCall):
     """A voice that fails in every way, and is lost."""
 
-    VOICE = (
-        "good",
-        *BAD_VOICE,
-    )
-    REPLIES = (
-        "short",
-        "long",
-        HANG_UP,
-    )
+    VOICE = ("good", *BAD_VOICE)
+    REPLIES = ("short", "long", HANG_UP)
     SPEECH = ("good",)
     HAS_KEYS = DRAINS = False
 
@@ -162,16 +143,8 @@ class BargeIns(EveryCall):
     """A caller who interrupts all the time."""
 
     VOICE = ("good",)
-    REPLIES = (
-        "long",
-        "short",
-        HANG_UP,
-        TRANSFER,
-    )
-    SPEECH = (
-        "good",
-        "noise",
-    )
+    REPLIES = ("long", "short", HANG_UP, TRANSFER)
+    SPEECH = ("good", "noise")
     LONGEST = (900.0,)
     PAUSES = SHORT_PAUSES
     HAS_KEYS = LOSES_SESSIONS = DRAINS = False
@@ -181,11 +154,7 @@ class Keypads(EveryCall):
     """Keys among speech and lost sessions."""
 
     VOICE = ("good",)
-    REPLIES = (
-        "short",
-        "slow",
-        HANG_UP,
-    )
+    REPLIES = ("short", "slow", HANG_UP)
     LONGEST = (900.0,)
     DRAINS = False
 
@@ -193,26 +162,10 @@ class Keypads(EveryCall):
 class Endings(EveryCall):
     """Calls that are drained, last too long, hang up or are put through."""
 
-    VOICE = (
-        "good",
-        "fails",
-    )
-    REPLIES = (
-        "short",
-        "slow",
-        HANG_UP,
-        TRANSFER,
-    )
-    SPEECH = (
-        "good",
-        "noise",
-        "failed",
-    )
-    LONGEST = (
-        20.0,
-        40.0,
-        120.0,
-    )
+    VOICE = ("good", "fails", "hopeless")
+    REPLIES = ("short", "slow", HANG_UP, TRANSFER)
+    SPEECH = ("good", "noise", "failed")
+    LONGEST = (20.0, 40.0, 120.0)
     LOSES_SESSIONS = False
 
 
