@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar
 
 import httpx2
 import openai
@@ -32,6 +32,9 @@ HOPELESS = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_act
 ACTIVE = ("queued", "in_progress", "requires_action", "cancelling")  # runs that block their thread
 
 T = TypeVar("T")
+Request = Callable[[], T]
+Retrieve = Callable[[str], object]  # a conversation, by its ID
+Streamed = AbstractContextManager[Any]  # an answer that is asked for when it is entered
 
 
 class WorkflowError(Exception):
@@ -108,7 +111,7 @@ class Patience:
 
     def ask(
         self,
-        request: Callable[[], T],
+        request: Request[T],
         passes: Callable[[openai.OpenAIError], bool] = will_pass,
         within: float = math.inf,
     ) -> T:
@@ -125,7 +128,7 @@ class Patience:
 
 
 @contextmanager
-def noticing_loss(retrieve: Callable[[str], object], conversation: str) -> Iterator[None]:
+def noticing_loss(retrieve: Retrieve, conversation: str) -> Iterator[None]:
     """Tell a conversation that can't go on from other faults; raises ConversationLost."""
     try:
         yield
@@ -139,7 +142,7 @@ def noticing_loss(retrieve: Callable[[str], object], conversation: str) -> Itera
         raise
 
 
-def is_gone(retrieve: Callable[[str], object], conversation: str) -> bool:
+def is_gone(retrieve: Retrieve, conversation: str) -> bool:
     """Tell whether it is the conversation that isn't found, and not a model or an assistant."""
     try:
         retrieve(conversation)
@@ -149,7 +152,7 @@ def is_gone(retrieve: Callable[[str], object], conversation: str) -> bool:
 
 
 @contextmanager
-def opened(stream: AbstractContextManager[T], ask: Callable[[Callable[[], T]], T]) -> Iterator[T]:
+def opened(stream: Streamed, ask: Callable[[Request[Any]], Any]) -> Iterator[Any]:
     """Ask for a streamed answer, and close it at the end."""
     with ExitStack() as stack:
         yield ask(partial(stack.enter_context, stream))
@@ -217,7 +220,7 @@ class ResponsesWorkflow:
         if reply.failure:
             raise WorkflowError(reply.failure)
 
-    def _request(self, conversation: str, text: str) -> AbstractContextManager[Any]:
+    def _request(self, conversation: str, text: str) -> Streamed:
         ours = {"conversation": conversation, "input": text, "stream": True}
         # As an extra body, since the parameters may be newer than the SDK
         create = self._responses.with_streaming_response.create
@@ -258,7 +261,7 @@ class AssistantWorkflow:
         if reply.failure:
             raise WorkflowError(reply.failure)
 
-    def _ask(self, thread: str, request: Callable[[], T]) -> T:
+    def _ask(self, thread: str, request: Request[T]) -> T:
         """Make a request of a thread, and end a run that blocks it.
 
         It hung, was answered by an error though it had begun, or its process was lost.
@@ -278,13 +281,15 @@ class AssistantWorkflow:
                 raise
 
     def _is_last(self, thread: str, text: str) -> bool:
-        last = self._threads.messages.list(thread, limit=1).data
-        return [(each.role, each.content[0].text.value) for each in last] == [("user", text)]
+        messages = self._threads.messages.list(thread, limit=1).data
+        if not messages or messages[0].role != "user":
+            return False
+        return bool(messages[0].content[0].text.value == text)
 
-    def _request(self, thread: str) -> AbstractContextManager[Any]:
+    def _request(self, thread: str) -> Streamed:
         create = self._threads.runs.with_streaming_response.create
-        request = create(thread, assistant_id=self._assistant_id, stream=True)
-        return cast(AbstractContextManager[Any], request)
+        request: Streamed = create(thread, assistant_id=self._assistant_id, stream=True)
+        return request
 
     def _end_run(self, thread: str) -> bool:
         """End the thread's run; return whether there was one that was active."""

@@ -391,19 +391,17 @@ def test_a_message_that_is_refused_for_a_moment_is_told_once(
     assert told(openai) == ["Hello"]
 
 
-ADD, RUN, LIST = "POST /threads/thread_1/messages", "POST /threads/thread_1/runs", "GET /threads"
+ADD, RUN = "POST /threads/thread_1/messages", "POST /threads/thread_1/runs"
 ADDED = answered({"id": "msg_1"})
-STORED = answered(
-    {
-        "data": [
-            {
-                "id": "msg_1",
-                "role": "user",
-                "content": [{"type": "text", "text": {"value": "Hello", "annotations": []}}],
-            }
-        ]
-    }
-)
+
+
+def newest(role: str, *texts: str) -> Answer:
+    """List the newest message of a thread."""
+    content = [{"type": "text", "text": {"value": text, "annotations": []}} for text in texts]
+    return answered({"data": [{"id": "msg_1", "role": role, "content": content}]})
+
+
+STORED = newest("user", "Hello")
 RUNNING = answered({"data": [{"id": "run_1", "status": "in_progress"}]})
 IDLE = answered({"data": [{"id": "run_1", "status": "completed"}]})
 
@@ -415,8 +413,11 @@ def test_a_message_that_was_stored_in_spite_of_an_error_is_not_told_twice(fault:
     assert [what for what in script.asked if what.startswith("POST")] == [ADD, RUN]
 
 
-def test_another_message_that_was_stored_before_is_not_taken_for_this_one() -> None:
-    script = Script(refused(502), STORED, ADDED, streamed(run_said("Good day!")))
+@pytest.mark.parametrize(
+    "last", [STORED, newest("assistant", "Goodbye"), newest("assistant"), answered({"data": []})]
+)
+def test_another_message_that_was_stored_before_is_not_taken_for_this_one(last: Answer) -> None:
+    script = Script(refused(502), last, ADDED, streamed(run_said("Good day!")))
     assert talk_by(script, "assistant").say("Goodbye") == "Good day!"
     assert [what for what in script.asked if what.startswith("POST")] == [ADD, ADD, RUN]
 
