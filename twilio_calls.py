@@ -88,7 +88,7 @@ class TwilioCalls:
         for pause in REST_PAUSES:
             try:
                 return self._post(call, change)
-            except requests.HTTPError as error:
+            except (requests.HTTPError, requests.ConnectionError) as error:
                 if error.response is not None and error.response.status_code < 500:
                     raise
             sleep(pause)
