@@ -28,7 +28,6 @@ from tools.harness import (
     VOICE,
     Process,
     Service,
-    _ports,
     check_client_events,
     check_secrecy,
     environment,
@@ -38,6 +37,7 @@ from tools.harness import (
 )
 from tools.log_check import NOT_UNDERSTOOD, check_lines
 from tools.ports import ReservedPort
+from tools.process_resources import tcp_ports
 from tools.simulator.load_balancer import LoadBalancer
 from tools.simulator.media_stream import StreamFaults
 from tools.simulator.openai_server import OpenAISimulator, RealtimeSession, Reply
@@ -576,7 +576,7 @@ def worker_of(service: Service, session: RealtimeSession) -> int:
     """Return the process that holds this Realtime session."""
     assert session.transport
     port = session.transport.get_extra_info("peername")[1]
-    return next(pid for pid in service.process.workers if port in _ports(pid))
+    return next(pid for pid in service.process.workers if port in tcp_ports(pid))
 
 
 def call_beside(service: Service, worker: int) -> Call:

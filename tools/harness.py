@@ -7,66 +7,43 @@ what it sends to the simulators, and which threads and sockets its process has.
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import threading
-import time
-import urllib.request
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, get_args
-
-import pydantic
-from dotenv import dotenv_values
-from openai.types.realtime import RealtimeClientEvent
+from typing import Any
 
 from tools import log_check
-from tools.log_check import check_lines
+from tools.app_process import COMMANDS, ROOT, Process, environment, eventually, serves
+from tools.event_check import check_client_events
+from tools.log_check import END_OF_CALL, check_lines
 from tools.ports import ReservedPort
+from tools.process_resources import Resources, held_by
 from tools.simulator.openai_server import Brain, OpenAISimulator, RealtimeBehaviour, RealtimeSession
 from tools.simulator.speech import ToneVoice
 from tools.simulator.twilio_network import Call, PhoneNetwork
 
-T = TypeVar("T")
-Json = dict[str, Any]
+__all__ = [
+    "COMMANDS",
+    "ROOT",
+    "Process",
+    "Resources",
+    "Service",
+    "check_client_events",
+    "check_lines",
+    "environment",
+    "eventually",
+    "serves",
+]
 
-ROOT = Path(os.environ.get("APP_UNDER_TEST", Path(__file__).parent.parent))
 VOICE = ToneVoice()
 CALLER, CALLED, COLLEAGUE = "+15552223333", "+15550001111", "+15554445555"
-AUTH_TOKEN = "the-auth-token-of-twilio"
+AUTH_TOKEN = "0123456789abcdef0123456789abcdef"
 API_KEY = "sk-the-key-of-openai"
 AGENT_KEY = "sk-the-key-of-the-agent"
 SECRETS = (AUTH_TOKEN, API_KEY, AGENT_KEY)
 PUBLIC_URL = "https://voice.example.com"
-COMMANDS = {
-    "threads": [sys.executable, "app.py"],
-    "gevent": [sys.executable, "-m", "gunicorn", "app:app"],
-}
-SETTINGS = tuple(dotenv_values(Path(__file__).parent.parent / ".env.example"))
 CUT_IN = re.compile(r'\[The caller cut in\. [^"\]]*"(.*?)"\] ?')
-
-
-class Resources(NamedTuple):
-    """What a process holds, as the kernel tells it."""
-
-    threads: int
-    files: int
-    connections: int
-
-
-def eventually(probe: Callable[[], T], what: str, timeout: float = 10) -> T:
-    """Return the probe's value as soon as it is truthy; raise AssertionError after `timeout` s."""
-    deadline = time.monotonic() + timeout
-    while not (value := probe()):
-        assert time.monotonic() < deadline, f"no {what} within {timeout} s"
-        threading.Event().wait(0.02)
-    return value
 
 
 def session_file(folder: Path, **changes: Any) -> Path:
@@ -90,66 +67,6 @@ def session_file(folder: Path, **changes: Any) -> Path:
     return file
 
 
-def environment(given: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment with every setting in it: blank means default, whatever `.env` says."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    return {**kept, "NO_COLOR": "1", **dict.fromkeys(SETTINGS, ""), **given}
-
-
-class Process:
-    """A process of the app, and every line it prints."""
-
-    def __init__(self, command: list[str], env: Mapping[str, str], cwd: Path = ROOT) -> None:
-        self.lines: list[str] = []
-        self.settings = dict(env)
-        self._process = subprocess.Popen(
-            command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self._process.stdout
-        self.lines.extend(line.rstrip("\n") for line in self._process.stdout)
-
-    @property
-    def output(self) -> str:
-        return "\n".join(self.lines)
-
-    @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
-    @property
-    def pids(self) -> list[int]:
-        """The process and its children (gunicorn's workers)."""
-        pid = self._process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()
-        return [pid, *map(int, children)]
-
-    @property
-    def workers(self) -> list[int]:
-        """The processes that serve: gunicorn's workers, else the process itself."""
-        return self.pids[1:] or self.pids
-
-    def signal(self, number: int) -> None:
-        """Send the process (gunicorn's master) a signal."""
-        os.kill(self._process.pid, number)
-
-    def exit_code(self, timeout: float = 30) -> int:
-        """Wait for the process to end by itself; raise TimeoutExpired if it doesn't."""
-        code = self._process.wait(timeout)
-        self._reader.join(5)
-        return code
-
-    def stop(self) -> None:
-        """End it at once, with its workers."""
-        for pid in reversed(self.pids) if self.alive else []:
-            with suppress(ProcessLookupError):  # it has just ended by itself
-                os.kill(pid, signal.SIGKILL)
-        self.exit_code()
-
-
 class Service:
     """The running app with its two worlds: `network` (Twilio) and `openai`; shared by tests."""
 
@@ -165,7 +82,19 @@ class Service:
             public_url=settings.get("WEBHOOK_URL", PUBLIC_URL),
         )
         self.network.start()
-        self.settings = {
+        self.settings = {**self._own_settings(), **settings}
+        self.process = Process(COMMANDS[mode], environment(self.settings))
+        self._warm: set[int] = set()
+        try:
+            self.process.wait_until_it_serves(self.url)
+            self.begin()
+            self._make_first_call()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _own_settings(self) -> dict[str, str]:
+        return {
             "TWILIO_ACCOUNT_SID": self.network.account_sid,
             "TWILIO_AUTH_TOKEN": AUTH_TOKEN,
             "TWILIO_PHONE_NUMBER": CALLED,
@@ -174,36 +103,24 @@ class Service:
             "PORT": str(self.port),
             "OPENAI_BASE_URL": self.openai.base_url,
             "TWILIO_API_URL": self.network.api_url,
-            **settings,
         }
-        self.process = Process(COMMANDS[mode], environment(self.settings))
-        self._warm: set[int] = set()
-        try:
-            eventually(self._is_up, "service", 30)
-            self.begin()
-            self._make_first_call()
-        except BaseException:
-            self.stop()
-            raise
 
     def _make_first_call(self) -> None:
         """Let the process open what it opens once and keeps."""
-        call = self.call()
+        call = self.network.call()
+        call.wait_for("mark_received", 20)
         call.hang_up()
         call.wait_ended()
-        self.wait_for_log("call ended")
-
-    def _is_up(self) -> bool:
-        assert self.process.alive, self.process.output
-        return serves(self.url)
+        self.wait_for_log(END_OF_CALL)
 
     def stop(self) -> None:
+        """End the process, then its two worlds."""
         self.process.stop()
         self.network.stop()
         self.openai.stop()
         self._reserved.release()
 
-    # ------------------------------------------------------------ around each test
+    # --- around each test -------------------------------------------------------------------
 
     def begin(self) -> None:
         """Forget the last test: knobs as they were, nothing on record."""
@@ -223,7 +140,7 @@ class Service:
                 call.hang_up()
             call.wait_ended()
         for sid in {call.sid for call in self.network.placed if call.events("start")}:
-            self.wait_for_log(rf"\[{sid}\] call ended")
+            self.wait_for_log(rf"\[{sid}\] {END_OF_CALL}")
         self.check_resources()
         assert self.process.alive, self.process.output
         assert [text for text in self.openai.refusals if self.tolerated not in text] == []
@@ -269,19 +186,14 @@ class Service:
             for request in self.openai.requests
             if not request.path.endswith("/realtime")
         }
-        warm = self._warm | pool
-        pids = self.process.pids
         try:
-            sockets = {port for pid in pids for port in _ports(pid)}
-            files = sum(len(_files(pid)) for pid in pids)
-            threads = sum(len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in pids)
+            held, self._warm = held_by(self.process.pids, self._warm | pool)
         except (FileNotFoundError, ProcessLookupError):
             # A child has just ended: OpenAI's client runs `uname` once, gunicorn replaces workers
             return self._resources()
-        self._warm = warm & sockets
-        return Resources(threads, files - len(self._warm), len(sockets - self._warm))
+        return held
 
-    # ------------------------------------------------------------ what tests do and see
+    # --- what tests do and see --------------------------------------------------------------
 
     def tolerate(self, words: str) -> None:
         """Let this test's service be refused with these words: it may learn what is wrong so."""
@@ -354,64 +266,3 @@ def check_secrecy(output: str) -> None:
     """Check that neither a key nor a whole phone number was printed."""
     numbers = [number[1:] for number in (CALLER, CALLED, COLLEAGUE)]
     log_check.check_secrecy(output, [*SECRETS, *numbers])
-
-
-def serves(url: str) -> bool:
-    """Tell whether a process of the app answers there, and takes calls."""
-    try:
-        with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
-def _files(pid: int) -> list[str]:
-    """Name what a process has open, sockets by inode.
-
-    Selectors are left out: werkzeug, which no caller meets in production, leaves the one it looks
-    for unread input with to the garbage collector when the socket is closed already.
-    """
-    names = []
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(FileNotFoundError):  # closed meanwhile
-            names.append(os.readlink(link))
-    return [name for name in names if name != "anon_inode:[eventpoll]"]
-
-
-def _ports(pid: int) -> list[int]:
-    """Return the local ports of a process's TCP connections, in whatever state they are."""
-    files = _files(pid)
-    rows = [row.split() for row in Path(f"/proc/{pid}/net/tcp").read_text("ascii").splitlines()[1:]]
-    listening = "0A"
-    return [
-        int(row[1].split(":")[1], 16)
-        for row in rows
-        if row[3] != listening and f"socket:[{row[9]}]" in files
-    ]
-
-
-CLIENT_EVENTS = {
-    get_args(event.model_fields["type"].annotation)[0]: event
-    for event in get_args(get_args(RealtimeClientEvent)[0])
-}
-
-
-def check_client_events(session: RealtimeSession) -> None:
-    """Check everything a session was sent against the SDK's own types: right, and nothing more."""
-    appends = session.events("input_audio_buffer.append")
-    others = [
-        event for _, event in session.received if event["type"] != "input_audio_buffer.append"
-    ]
-    for event in itertools.chain(appends[:1], others):
-        model = CLIENT_EVENTS[event["type"]].model_validate(event, strict=True)
-        assert extra_fields(model) == [], event
-
-
-def extra_fields(value: Any) -> list[str]:
-    """List every field, at any depth, that the SDK's types do not know."""
-    if isinstance(value, pydantic.BaseModel):
-        known = [extra_fields(getattr(value, name)) for name in type(value).model_fields]
-        return [*(value.model_extra or {}), *itertools.chain.from_iterable(known)]
-    if isinstance(value, list):
-        return list(itertools.chain.from_iterable(map(extra_fields, value)))
-    return []

@@ -18,6 +18,8 @@ OF_NO_CALL = re.compile(
 NOT_UNDERSTOOD = r"(?<!\d )not understood|makes no sense|\bignored\b"
 """Words about a message; a call's last line may count the utterances: `1 not understood`."""
 TROUBLE = re.compile(rf"Traceback|\bbug\b|{NOT_UNDERSTOOD}", re.IGNORECASE)
+END_OF_CALL = r"(call ended|ended after)"
+"""A pattern of the last line about a call."""
 SOUND = re.compile(r"[A-Za-z0-9+/]{100,}")  # in base64
 
 

@@ -215,7 +215,7 @@ class LoadCaller:
         self.load, self.loop, self.number = load, load.loop, number
         self.sid = f"CA{number:032x}"
         self.stream_sid = f"MZ{number:032x}"
-        self.talk = Talk(self)
+        self.talk = LoadTalk(self)
         self.slot = 0
         self.over = False
         self.seen = 0  # frames that Realtime got, of those that count
@@ -335,7 +335,7 @@ class TalkTurn:
         self.late = False
 
 
-class Talk:
+class LoadTalk:
     """What the caller says: a question after each reply, cutting into the first one."""
 
     def __init__(self, caller: LoadCaller) -> None:

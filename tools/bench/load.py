@@ -13,7 +13,7 @@ from time import monotonic as now
 from typing import Any
 
 from tools.bench import script
-from tools.bench.caller import SETTINGS, FrameClock, LoadCaller, Talk, TalkTurn
+from tools.bench.caller import SETTINGS, FrameClock, LoadCaller, LoadTalk, TalkTurn
 from tools.bench.measure import BARE, App, BenchError, Held, Meter
 from tools.bench.openai import FRAMES_PER_CALL, LoadSession, OpenAI, Speech
 from tools.bench.records import Records, percentile
@@ -44,7 +44,7 @@ class Load:
         self.ended: set[int] = set()
         self.why_dropped = ""
         self.callers: dict[int, LoadCaller] = {}
-        self.conversations: dict[str, Talk] = {}
+        self.conversations: dict[str, LoadTalk] = {}
         self.sessions: dict[int, LoadSession] = {}
         self._deltas: dict[int, tuple[float, Speech]] = {}
         self._delta_numbers = itertools.count(1)
@@ -70,7 +70,7 @@ class Load:
             self.loop.at(begun + self._random.uniform(0, spread), partial(place, slot))
         return placed
 
-    def talk_of(self, call_sid: str) -> Talk:
+    def talk_of(self, call_sid: str) -> LoadTalk:
         """Return what is said in a call."""
         return self.callers[int(call_sid.removeprefix("CA"), 16)].talk
 

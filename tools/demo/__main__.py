@@ -18,11 +18,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from tools.app_process import DEFAULTS, Process, running
 from tools.demo.caller import PATIENCE, WORDS, Caller, recording
 from tools.demo.notes import Notes, Page
 from tools.demo.receptionist import Receptionist
 from tools.demo.scenarios import SCENARIOS, Scenario
-from tools.demo.service import DEFAULTS, Service
+from tools.log_check import END_OF_CALL
 from tools.ports import ReservedPort
 from tools.simulator.openai_server import OpenAISimulator
 from tools.simulator.real_speech import HibariMouth, MoonshineEars, RecordingsByHeart
@@ -81,6 +82,7 @@ class Demo:
         with ReservedPort() as port, openai, PhoneNetwork(voice_url=f"{port.url}/voice") as phone:
             openai.realtime.keep_audio_events = False
             settings = {
+                "PORT": str(port),
                 "TWILIO_ACCOUNT_SID": phone.account_sid,
                 "TWILIO_AUTH_TOKEN": phone.auth_token,
                 "TWILIO_PHONE_NUMBER": phone.number,
@@ -92,8 +94,8 @@ class Demo:
                 **self.scenario.settings,
             }
             self.mouth.speak(DEFAULTS["GREETING"], 8000)  # the first is the slowest
-            with Service(port.number, settings) as service:
-                notes = self._have_call(phone, openai, service)
+            with running(port.url, settings) as app:
+                notes = self._have_call(phone, openai, app)
         self._look_back(notes, phone)
         self._say_what_is_real()
         for problem in self.problems:
@@ -102,19 +104,19 @@ class Demo:
         self.txt.write_text("\n".join(self.page.lines).strip() + "\n", "utf-8")
         return 1 if self.problems else 0
 
-    def _have_call(self, phone: PhoneNetwork, openai: OpenAISimulator, service: Service) -> Notes:
+    def _have_call(self, phone: PhoneNetwork, openai: OpenAISimulator, app: Process) -> Notes:
         desk = Receptionist(self.scenario.thinking)
         openai.brain.reply = desk.reply
         self.page.write(f"\n{self.scenario.about}. Each line appears when it has been heard.\n")
         call = phone.call()
-        with Notes(self.page, call, openai, service) as notes:
+        with Notes(self.page, call, openai, app) as notes:
             caller = Caller(call, openai, desk, notes)
             try:
                 caller.listens()
                 self.scenario.play(caller)
                 call.wait_ended(PATIENCE)
                 ended = "app's word that the call has ended"
-                call.wait_until(lambda _: "call ended" in "".join(service.lines), 5, ended)
+                call.wait_until(lambda _: re.search(END_OF_CALL, app.output), 5, ended)
             except AssertionError as error:  # the script waited for something in vain
                 what, _, timeline = str(error).partition("\n")
                 self.problems.append(what)
@@ -132,7 +134,7 @@ class Demo:
         """Check what has come of the call, and write its recording."""
         turns = [turn for turn in notes.openai.brain.turns if turn.outcome == "completed"]
         early = [turn for turn in turns if notes.spoke_before_the_end_of(turn)]
-        crashes = [line for line in notes.service.lines if line.startswith("Traceback")]
+        crashes = [line for line in notes.app.lines if line.startswith("Traceback")]
         self.problems += phone.refusals + notes.openai.refusals + crashes
         if len(turns) < self.scenario.turns:
             self.problems.append(f"only {len(turns)} turns")

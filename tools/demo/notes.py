@@ -10,7 +10,7 @@ import threading
 import time
 from typing import Any, NamedTuple, TypeVar
 
-from tools.demo.service import Service
+from tools.app_process import Process
 from tools.simulator.openai_brain import Turn
 from tools.simulator.openai_server import OpenAISimulator
 from tools.simulator.twilio_network import Call, Entry
@@ -64,8 +64,11 @@ class Utterance(NamedTuple):
 class Notes:
     """Write down a call while it happens, from everything that can be seen of it from outside."""
 
-    def __init__(self, page: Page, call: Call, openai: OpenAISimulator, service: Service) -> None:
-        self.page, self.call, self.openai, self.service = page, call, openai, service
+    def __init__(self, page: Page, call: Call, openai: OpenAISimulator, app: Process) -> None:
+        self.page = page
+        self.call = call
+        self.openai = openai
+        self.app = app
         self.heard: list[str] = []  # the agent's sentences, heard to their end
         self._seen = {"events": 0, "turns": 0, "lines": 0}
         self._over = threading.Event()
@@ -131,7 +134,7 @@ class Notes:
                 handle(self.at(self.call.started_at + event.t), event)
         for turn in self._new("turns", self.openai.brain.turns):
             self.page.entry("", f"the workflow gets: {turn.text}")
-        for line in self._new("lines", self.service.lines):
+        for line in self._new("lines", self.app.lines):
             if self.call.sid in line:
                 self.page.entry("app log", line.replace(f"[{self.call.sid}] ", ""))
 
@@ -162,7 +165,13 @@ class Notes:
         self.page.entry("phone", f"the app has Twilio {what}", at)
 
     def on_dial(self, at: float, event: Entry) -> None:
-        self.page.entry("phone", f"Twilio dials {event.detail['number']}; somebody answers", at)
+        self.page.entry("phone", f"Twilio dials {event.detail['number']}", at)
+
+    def on_dial_answered(self, at: float, _: Entry) -> None:
+        self.page.entry("phone", "somebody answers", at)
+
+    def on_dial_failed(self, at: float, event: Entry) -> None:
+        self.page.entry("phone", f"nobody answers: {event.detail['status']}", at)
 
     def on_say(self, at: float, event: Entry) -> None:
         self.page.entry("phone", f"Twilio's own voice: {event.detail['text']}", at)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tools.app_process import DEFAULTS
 from tools.demo.caller import PATIENCE, Caller
-from tools.demo.service import DEFAULTS
 
 FILLER = DEFAULTS["FILLER"].split("|")[0]
 

@@ -8,7 +8,7 @@ import binascii
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tools.simulator import openai_rules as rules
-from tools.simulator.openai_hearing import RATES, TO_PCM, Listener
+from tools.simulator.openai_hearing import RATES, TO_PCM, SpeechDetector
 from tools.simulator.openai_knobs import RealtimeBehaviour
 from tools.simulator.openai_rules import Refusal
 from tools.simulator.openai_wire import Json, halves, new_id, realtime_message
@@ -64,7 +64,7 @@ class SessionEars:
     def __init__(self, session: RealtimeSession) -> None:
         self.appends = 0
         self.transcripts: list[str] = []
-        self.listener = Listener(RATES["audio/pcm"])
+        self.listener = SpeechDetector(RATES["audio/pcm"])
         self._session = session
         self._speech_item = ""
         self._speech_ended_ms = 0
@@ -85,7 +85,7 @@ class SessionEars:
         """Listen at the configured rate."""
         rate = RATES[self._input["format"]["type"]]
         if rate != self.listener.rate:
-            self.listener = Listener(rate, self.listener.now_ms)
+            self.listener = SpeechDetector(rate, self.listener.now_ms)
 
     # --- the caller's sound -----------------------------------------------------------------
 

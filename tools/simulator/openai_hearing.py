@@ -42,7 +42,7 @@ TURN_DETECTION = {"server_vad": SERVER_VAD, "semantic_vad": SEMANTIC_VAD}
 SEMANTIC_SILENCE_MS = {"low": 600, "medium": 450, "auto": 450, "high": 300}
 
 
-class Listener:
+class SpeechDetector:
     """Find speech in the audio that arrives. Time is counted in samples, never by the clock."""
 
     def __init__(self, rate: int, now_ms: int = 0) -> None:
