@@ -224,8 +224,8 @@ class Conversation:
     # --- the workflow -----------------------------------------------------------------------------
 
     def reply_piece(self, turn: int, text: str) -> None:
-        """Say a sentence of a reply, or do an action; nothing counts that follows an action."""
-        if self._turns.expects(turn) and not self._speech.reply_acts:
+        """Say a sentence of a reply, or do an action: one action is the last thing done."""
+        if self._turns.expects(turn):
             self._turns.answered = True
             self._silence.filled = False
             self._speech.drop_fillers()

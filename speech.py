@@ -87,11 +87,6 @@ class Speech:
         return any(sentence.kind is Kind.REPLY for sentence in self._waiting)
 
     @property
-    def reply_acts(self) -> bool:
-        """Whether the reply's action waits: nothing of the reply may follow it."""
-        return any(sentence.acts and sentence.kind is Kind.REPLY for sentence in self._waiting)
-
-    @property
     def reply_heard(self) -> str:
         """The words of the reply that the caller has heard."""
         parts = [s.heard for s in self._waiting if s.kind is Kind.REPLY and s.heard]
