@@ -10,7 +10,6 @@ import asyncio
 import base64
 import io
 import json
-import threading
 import wave
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -19,7 +18,7 @@ from typing import Any
 
 import pytest
 import requests
-from aiohttp import web
+from aiohttp import WSMsgType, web
 from twilio.base.exceptions import TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.request_validator import RequestValidator
@@ -27,6 +26,7 @@ from twilio.rest import Client
 
 from tools.simulator import twiml
 from tools.simulator.call_command import add_call
+from tools.simulator.loop_thread import LoopThread
 from tools.simulator.media_messages import BadMessage, check_message
 from tools.simulator.media_stream import StreamFaults
 from tools.simulator.playback import Playback
@@ -59,16 +59,14 @@ class ScriptedApp:
         self.transports: list[asyncio.Transport] = []
         self.refuse_handshake = 0
         self.url = ""
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result(5)
+        self.errors: list[object] = []  # of the streams' framing
+        self._loop = LoopThread("scripted app")
+        self._loop.start()
+        self._loop.run(self._serve())
 
     def stop(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
-        self._loop.close()
+        self._loop.run(self._runner.cleanup())
+        self._loop.stop()
 
     def send(self, **message: Any) -> None:
         """Send a message on the latest stream."""
@@ -113,7 +111,7 @@ class ScriptedApp:
         return voice.hear(mulaw_to_pcm16(b"".join(payloads)))
 
     def _run(self, work: Any) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(5)
+        self._loop.run(work)
 
     async def _serve(self) -> None:
         app = web.Application()
@@ -145,7 +143,10 @@ class ScriptedApp:
         assert isinstance(request.transport, asyncio.Transport)
         self.transports.append(request.transport)
         async for message in socket:
-            self.messages.append(json.loads(message.data))
+            if message.type is WSMsgType.ERROR:
+                self.errors.append(message.data)
+            else:
+                self.messages.append(json.loads(message.data))
         return socket
 
 
@@ -714,6 +715,18 @@ def test_faults_reach_the_app(network: PhoneNetwork, app: ScriptedApp) -> None:
     assert len(app.received("media")) <= sent
     stream.pause_sending(False)
     call.wait_until(lambda _: len(app.received("media")) > sent + 4, what="late media")
+
+
+def test_a_stream_may_never_start(network: PhoneNetwork, app: ScriptedApp) -> None:
+    call = network.call(faults=StreamFaults(without_start=True))
+    call.wait_until(lambda _: len(app.received("media")) > 2, what="media")
+    assert app.received("start") == []
+
+
+def test_bytes_between_the_frames_reach_the_app(network: PhoneNetwork, app: ScriptedApp) -> None:
+    call = connected(network, app)
+    call.stream.inject_raw(b"\xff\xff\xff\xff")
+    call.wait_until(lambda _: app.errors, what="error at the app")
 
 
 def test_stop_may_come_before_start(network: PhoneNetwork, app: ScriptedApp) -> None:
