@@ -1,7 +1,7 @@
 """A call, as its stream's first messages tell of it, and what can be done to it from outside."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from logs import log
@@ -21,6 +21,10 @@ class Call:
     conversation: str  # "" if it couldn't be started yet
     attempt: int  # how often the call has come back
     opening: str  # the setting that is said first: "greeting", "bridge" or "no_transfer"
+
+    def begun(self) -> "Call":
+        """Return the call as it is once the caller has heard something."""
+        return replace(self, opening="bridge", attempt=0)
 
 
 class CallControl(Protocol):

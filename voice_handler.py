@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import chain, repeat
 from queue import Queue
 from threading import Event, Lock, Thread, Timer
@@ -88,7 +87,7 @@ class VoiceHandler:
         self._rules = begin(self, self._clock, call, settings)
         self._realtime = Realtime(settings, self._rules, self._story, self._play)
         self._next_tick = 0  # in frames
-        self._opened = False  # the caller has heard something
+        self._next_ping = 0
 
     # --- the three threads ------------------------------------------------------------------------
 
@@ -151,7 +150,8 @@ class VoiceHandler:
         if DRAINING.is_set():
             self._safely(self._rules.drain)
         self._safely(self._rules.tick)
-        if self._clock.frames % PING_FRAMES == 0:
+        if self._clock.frames >= self._next_ping:
+            self._next_ping = self._clock.frames + PING_FRAMES
             self._realtime.ping()
 
     def look(self, now: float) -> None:
@@ -220,7 +220,7 @@ class VoiceHandler:
 
     def on_mark(self, name: str) -> None:
         """Note what has been heard."""
-        self._opened = True
+        self.call = self.call.begun()
         self._rules.heard(name)
 
     # --- what the rules decide (conversation.Port) ------------------------------------------------
@@ -257,8 +257,6 @@ class VoiceHandler:
     def hold(self, reason: str) -> None:
         """Have Twilio's own voice ask for patience, and another stream opened."""
         self._story.fail(f"on hold: {reason}")
-        if self._opened:
-            self.call = replace(self.call, opening="bridge", attempt=0)
         self._do(self._control.hold, "hold")
 
     def give_up(self, reason: str) -> None:
