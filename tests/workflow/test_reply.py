@@ -101,11 +101,13 @@ def test_many_calls_talk_at_once_and_each_gets_its_own_replies(
     assert openai.refusals == []
 
 
-def test_a_workflow_may_be_given_all_the_time_that_it_wants(kind: str) -> None:
-    answers = [streamed(SAID[kind]("Good day!"))]
-    if kind == "assistant":
-        answers.insert(0, answered({"id": "msg_1"}))
-    assert talk_by(Script(*answers), kind, workflow_timeout="0").say("Hello") == "Good day!"
+def test_a_workflow_may_be_given_all_the_time_that_it_wants(
+    openai: OpenAISimulator, kind: str
+) -> None:
+    where = {"openai_base_url": openai.base_url, "workflow_timeout": "0"}
+    talk = Talk(WorkflowClient(settings_of(KINDS[kind], **where), SHORT))
+    talk.start()
+    assert talk.say("Hello") == "You said: Hello."
 
 
 # --- failures ------------------------------------------------------------------------------------
@@ -156,6 +158,16 @@ def test_what_was_said_before_a_tool_was_asked_for_is_no_reply(
     assert heard == "Let me look.\n"
     assert str(error) == NO_TOOLS
     assert talk.say("Again") == "You said: Again."
+
+
+@only_assistants
+def test_a_run_that_asks_for_a_tool_is_not_left_waiting_for_it(
+    openai: OpenAISimulator, talk: Talk
+) -> None:
+    openai.brain.fail_next(1, "requires_action", chunks="")
+    talk.fail("What do I owe you?")
+    (thread,) = openai.threads.values()
+    openai.wait_for(lambda _: thread.runs[0].status == "cancelled")
 
 
 @pytest.mark.parametrize("text", ["", "  \n "])

@@ -76,9 +76,9 @@ def test_calls_that_start_at_once_do_not_wait_for_each_other(
 ) -> None:
     openai.brain.create_delay = 600
     with ThreadPoolExecutor(2) as pool:
-        for number in range(2):
-            pool.submit(Talk(client, f"CA{number}").start)
+        starts = [pool.submit(Talk(client, f"CA{number}").start) for number in range(2)]
         openai.wait_for(lambda openai: len(openai.requests) == 2)
+        assert not any(start.done() for start in starts)
         openai.stop()  # frees them
 
 
