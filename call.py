@@ -10,6 +10,10 @@ from messages import NotUnderstood, parse, text
 MULAW = "audio/x-mulaw"
 
 
+class Unfit(ValueError):
+    """A stream can't be served; the text says why, and what to change."""
+
+
 @dataclass(frozen=True)
 class Call:
     """Who calls whom, and how far the call is."""
@@ -51,19 +55,21 @@ def find_start(messages: Iterator[bytes]) -> Call | None:
             if text(message, "event") == "start":
                 return read_start(message)
         except NotUnderstood as error:
-            log.warning("a stream that didn't start was refused: %s", error)
+            log.warning("a message before a stream's start was not understood: %s", error)
+        except Unfit as error:
+            log.warning("refused a stream: %s", error)
             return None
     return None
 
 
 def read_start(message: Any) -> Call:
-    """Read Twilio's `start` message. Raises NotUnderstood.
+    """Read Twilio's `start` message. Raises NotUnderstood, or Unfit.
 
     See https://www.twilio.com/docs/voice/media-streams/websocket-messages#start-message.
     """
     encoding = text(message, "start.mediaFormat.encoding?")
     if encoding not in ("", MULAW):
-        raise NotUnderstood(f"its sound is {encoding}: take audioFormat out of <Stream>")
+        raise Unfit(f"its sound is {encoding}: take audioFormat out of <Stream>")
     attempt = text(message, "start.customParameters.attempt?")
     return Call(
         sid=text(message, "start.callSid"),

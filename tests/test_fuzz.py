@@ -323,7 +323,7 @@ def test_sound_is_relayed_in_whatever_shape_its_message_comes(
     line.close()
 
 
-@pytest.mark.parametrize("start", [{}, {"start": {}}, {**START, "start": {"callSid": "CA1"}}])
+@pytest.mark.parametrize("start", [{}, {"start": {}}, {**START, "start": {"callSid": 7}}])
 def test_a_stream_that_does_not_really_start_is_given_up(service: Service, start: Json) -> None:
     service.strangers = True
     service.expect_log(NOT_UNDERSTOOD)
@@ -352,8 +352,8 @@ def test_no_message_is_found_inside_a_frame_that_is_too_long(service: Service) -
     # If its size were taken for one of a byte, it would end where a message begins.
     content = (b"x" * 119 + text(START)).ljust(70_000, b"x")
     line.send(text(CONNECTED) + b"\x81\xff" + len(content).to_bytes(8, "big") + bytes(4) + content)
-    service.wait_for_log("call ended")
-    assert not any("call started" in words for words in service.log)
+    line.wait_for_end()
+    assert service.log == []
     line.close()
 
 
@@ -362,28 +362,26 @@ def test_binary_frames_are_not_obeyed(service: Service) -> None:
     service.expect_log(NOT_UNDERSTOOD)
     line = Line(service)
     line.send(text(CONNECTED) + frame(BINARY, json.dumps(START).encode()))
-    service.wait_for_log("makes no sense")
+    service.wait_for_log("not understood")
     assert service.openai.sessions == []
     line.send(text(START))
     service.openai.wait_for(lambda openai: openai.sessions)
     line.close()
 
 
-def test_sound_too_long_to_be_passed_on_harms_nothing(service: Service) -> None:
+def test_sound_as_long_as_a_message_may_be_is_passed_on(service: Service) -> None:
     service.strangers = True
-    service.expect_log(NOT_UNDERSTOOD)
     line = Line(service)
     line.send(text(CONNECTED) + text(START))
     service.openai.wait_for(lambda openai: openai.sessions)
+    sound = b"/" * 65_488
 
-    def relayed() -> int:
-        line.send(text(MEDIA))
-        return service.session.appends
+    def relayed() -> bool:
+        appends = service.session.events("input_audio_buffer.append")
+        return any(event["audio"] == sound.decode() for event in appends)
 
-    eventually(relayed, "relayed sound")
-    line.send(frame(TEXT, b'{"event":"media","media":{"payload":"' + b"x" * 65_490 + b'"}}'))
-    before = relayed()
-    eventually(lambda: relayed() > before + 3, "sound after that")
+    line.send(frame(TEXT, b'{"event":"media","media":{"payload":"' + sound + b'"}}'))
+    eventually(relayed, "the sound")
     assert len(service.openai.sessions) == 1
     line.close()
 
@@ -398,7 +396,6 @@ FATAL: dict[str, bytes] = {
     "reserved bits": frame(TEXT, b"{}", reserved=3),
     "not masked": frame(TEXT, b"{}", masked=False),
     "no such opcode": frame(5, b"{}"),
-    "no UTF-8": frame(TEXT, b'"\xff\xfe"'),
     "a piece of nothing": frame(CONTINUED, b"{}"),
     "a text inside a text": frame(TEXT, b"{", last=False) + frame(TEXT, b"{}"),
     "a ping in pieces": frame(PING, b"", last=False),

@@ -589,6 +589,7 @@ def call_beside(service: Service, worker: int) -> Call:
     raise AssertionError("one worker takes all the calls")
 
 
+@pytest.mark.thorough("how soon a process starts depends on how busy the machine is")
 @both_kinds
 def test_a_worker_is_killed_in_mid_sentence(own: Callable[..., Service], workflow: str) -> None:
     service = own("gevent", WEB_CONCURRENCY="2")
@@ -608,6 +609,7 @@ def test_a_worker_is_killed_in_mid_sentence(own: Callable[..., Service], workflo
     eventually(lambda: len(service.process.workers) == 2, "new worker")
 
 
+@pytest.mark.thorough("how soon a process starts depends on how busy the machine is")
 @both_kinds
 def test_a_worker_is_killed_while_the_workflow_writes(
     own: Callable[..., Service], workflow: str
@@ -630,6 +632,7 @@ def test_a_worker_is_killed_while_the_workflow_writes(
     assert APOLOGY not in call.heard()
 
 
+@pytest.mark.thorough("how soon a process starts depends on how busy the machine is")
 def test_the_only_worker_is_killed_and_its_successor_goes_on(own: Callable[..., Service]) -> None:
     service = own("gevent")
     call = service.call()
@@ -643,6 +646,7 @@ def test_the_only_worker_is_killed_and_its_successor_goes_on(own: Callable[..., 
     assert_known_as_before(service, call)
 
 
+@pytest.mark.thorough("how soon a process starts depends on how busy the machine is")
 def test_a_reload_lets_the_story_be_told_and_hands_the_call_over(
     own: Callable[..., Service],
 ) -> None:
@@ -715,6 +719,7 @@ def fleet(own: Callable[..., Service], mode: str) -> Iterator[Fleet]:
     fleet.stop()
 
 
+@pytest.mark.thorough("how soon a process starts depends on how busy the machine is")
 @pytest.mark.parametrize("when", ["saying", "thinking", "hearing"])
 def test_a_stopped_process_finishes_what_is_in_the_air_and_hands_over(
     fleet: Fleet, when: str
@@ -748,6 +753,7 @@ def test_a_stopped_process_finishes_what_is_in_the_air_and_hands_over(
     assert len(call.streams) == 2
 
 
+@pytest.mark.thorough("how soon a process starts depends on how busy the machine is")
 def test_a_process_that_is_to_stop_takes_no_new_calls(own: Callable[..., Service]) -> None:
     """Under gunicorn nobody can ask it any more: a stopped worker doesn't listen."""
     service = own("threads")
@@ -774,6 +780,7 @@ def test_a_process_that_is_to_stop_takes_no_new_calls(own: Callable[..., Service
     assert service.process.exit_code(30) == 0
 
 
+@pytest.mark.thorough("how soon a process starts depends on how busy the machine is")
 def test_a_process_without_calls_stops_at_once(own: Callable[..., Service], mode: str) -> None:
     service = own(mode)
     service.process.signal(signal.SIGTERM)
@@ -833,6 +840,7 @@ def restart_one_by_one(fleet: Fleet) -> None:
         assert fleet.retire_oldest() == 0
 
 
+@pytest.mark.thorough("how soon a process starts depends on how busy the machine is")
 @pytest.mark.parametrize("deploy", ["workers by a reload", "machines one by one"])
 def test_a_rolling_restart_under_load_ends_no_call(
     own: Callable[..., Service], deploy: str

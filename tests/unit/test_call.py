@@ -62,15 +62,18 @@ def test_a_start_without_our_parameters_is_a_new_call_of_somebody_unknown(parame
         start(callSid=None),
     ],
 )
-def test_a_stream_that_does_not_say_whose_it_is_carries_no_call(message: bytes) -> None:
-    assert find_start(iter([message, start()])) is None
+def test_a_message_before_the_start_that_makes_no_sense_costs_nothing(message: bytes) -> None:
+    assert find_start(iter([message])) is None
+    call = find_start(iter([message, start()]))
+    assert call
+    assert call.sid == "CA1"
 
 
 def test_sound_other_than_mulaw_is_refused_in_one_clear_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     sound = {"encoding": "audio/opus", "sampleRate": 48000, "channels": 1}
-    assert find_start(iter([start(mediaFormat=sound)])) is None
+    assert find_start(iter([start(mediaFormat=sound), start()])) is None
     (line,) = caplog.messages
     assert "audio/opus" in line
     assert "audioFormat" in line
