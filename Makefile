@@ -1,27 +1,30 @@
 # The usual commands; the README has each without make. Everything is installed into .venv, once:
-# stamp files in it tell what is there. `make test` makes a .venv-3.x for every other Python.
+# stamp files in it tell what is there. `make test-all` makes a .venv-3.x for every other Python.
 
 SCENARIO ?= booking
 PYTHON := .venv/bin/python
 INSTALL := -m pip --quiet --disable-pip-version-check install
-VERSIONS := 3.10 3.11 3.12 3.13
-TIMEOUT := $(shell which timeout 2>/dev/null)
-PYTEST = $(if $(TIMEOUT),timeout 1200) $(PYTHON) -m pytest
+TIMED := $(if $(shell which timeout 2>/dev/null),timeout 1200)
+PYTEST = $(TIMED) $(PYTHON) -m pytest
+
+# The other Pythons that are here, each with the whole fast tier; several at once on many cores
+OTHERS = $(shell $(PYTHON) -m tools.pythons)
+AT_ONCE = $(shell $(PYTHON) -c 'import os; print(max(1, (os.cpu_count() or 1) // 4))')
 
 # Succeeds for a Python of 3.10 or later that can make an environment. A command may be on the PATH
-# and do neither: pyenv has shims of versions that are switched off, Debian packs venv apart. (Behind
-# such a shim, `make test` finds the version itself.)
+# and do neither: pyenv has shims of versions that are switched off, Debian packs venv apart.
 USABLE := -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
 
-.PHONY: help demo run soak test bench lint clean venv
+.PHONY: help demo run soak test test-all test-rest bench lint clean venv
 
 help:
 	@echo 'make demo    hear a phone call through the real app (SCENARIO=barge-in and others; SCENARIO=list)'
 	@echo 'make run     serve, with the settings in .env'
-	@echo 'make test    run the tests on every Python from 3.10 to 3.13 that is here'
+	@echo 'make test    run the fast tests, in about two minutes'
+	@echo 'make test-all  run all tests, soak and benchmark, on every Python from 3.10 to 3.13 that is here'
 	@echo 'make bench   measure how many calls a core carries (BENCH=--quick; BENCH=--help lists all)'
 	@echo 'make soak    place 1,000 calls in quick succession and show that nothing is left behind'
-	@echo 'make lint    check style, types and size'
+	@echo 'make lint    check style, types and clarity'
 	@echo 'make clean   remove what the others made'
 
 demo: .venv/.demo
@@ -31,35 +34,31 @@ run: .venv/.app
 	@$(PYTHON) app.py
 
 soak: .venv/.dev
-	@$(if $(TIMEOUT),timeout 900) $(PYTHON) -m tools.soak $(SOAK)
+	@$(TIMED) $(PYTHON) -m tools.soak $(SOAK)
 
 lint: .venv/.dev
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
-	$(PYTHON) -m tests.test_size
+	$(PYTHON) -m pytest -q -n 0 tests/test_clarity.py tests/test_names.py
+
+# --- three tiers of tests: see tests/README.md -------------------------------------------------
 
 test: .venv/.dev
-	$(PYTEST)
-	@own=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
-	passed="$$own"; failed=; absent=; \
-	for version in $(VERSIONS); do \
-		if [ $$version = $$own ]; then continue; fi; \
-		command=$$(command -v python$$version); pyenv=$$(dirname "$$command")/../versions; \
-		python=$$(for each in $$command $$pyenv/$$version.*/bin/python; do \
-			if $$each $(USABLE); then echo $$each; break; fi; done); \
-		if [ -z "$$python" ]; then absent="$$absent $$version"; continue; fi; \
-		echo; echo "Testing with Python $$version"; \
-		if $(MAKE) --no-print-directory test-$$version BASE=$$python; \
-		then passed="$$passed $$version"; else failed="$$failed $$version"; fi; \
-	done; \
-	echo; echo "Tests passed on Python: $$passed"; \
-	if [ "$$absent" ]; then echo "Not found on this machine:$$absent"; fi; \
-	if [ "$$failed" ]; then echo "FAILED on Python:$$failed"; exit 1; fi
+	$(PYTEST) --tier fast --durations 10
 
-test-%: PYTHON = .venv-$*/bin/python
+test-all: test test-rest
+
+# What `make test-all` adds to `make test`
+test-rest: .venv/.dev
+	$(PYTEST) --tier rest --durations 10
+	$(TIMED) $(PYTHON) -m tools.soak $(SOAK)
+	$(TIMED) $(PYTHON) -m tools.bench --quick
+	@$(MAKE) --no-print-directory --jobs $(AT_ONCE) $(addprefix test-,$(OTHERS))
+
 test-%: .venv-%/.dev
-	@$(PYTEST) -q
+	$(TIMED) .venv-$*/bin/python -m pytest -q --tier fast
+	@echo "Tests passed on Python $*"
 
 bench: .venv/.app
 	@$(PYTHON) -m tools.bench $(BENCH)
@@ -98,7 +97,7 @@ venv: .venv/.dev
 	else echo 'They cannot be installed here. The demo goes on without, and says what it does instead.'; fi
 
 .venv-%/.dev: requirements-dev.txt requirements.txt
-	@$(BASE) -m venv --clear .venv-$*
+	@$$($(PYTHON) -m tools.pythons $*) -m venv --clear .venv-$*
 	@.venv-$*/bin/python $(INSTALL) -r requirements-dev.txt
 	@touch $@
 .PRECIOUS: .venv-%/.dev

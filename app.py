@@ -185,9 +185,9 @@ def media_stream(ws: Server) -> None:
 
 
 def start() -> None:
-    """Open the log, check the settings, and look after calls. Raises SettingsError."""
+    """Open the log, check the settings, and get ready for calls. Raises SettingsError."""
     open_log()
-    settings()
+    workflow()  # once, and not when eight first callers ask for it
     Thread(target=watch, daemon=True).start()
 
 

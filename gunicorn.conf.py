@@ -24,13 +24,12 @@ def post_worker_init(worker: Any) -> None:
     import gevent  # noqa: PLC0415
 
     import gevent_poll  # noqa: PLC0415
-    from app import start, tell_started, workflow  # noqa: PLC0415
+    from app import start, tell_started  # noqa: PLC0415
     from voice_handler import DRAINING  # noqa: PLC0415
 
     start()
     tell_started()
     gevent_poll.apply()
-    workflow()  # loads what the first caller would have to wait for
     gc.freeze()  # what is loaded stays: looking through it for garbage would hold up every call
 
     def drain(*args: Any) -> None:
