@@ -39,7 +39,7 @@ def main(wanted: list[str]) -> None:
     if wanted:
         print(find(wanted[0]))
         return
-    own = "%d.%d" % sys.version_info[:2]
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
     print(*(version for version in VERSIONS if version != own and find(version)))
 
 
