@@ -124,7 +124,7 @@ SCENARIOS = {
         transfer,
         hears=("I can't see past visits.", "I am connecting you with a colleague who can."),
         settings={"TRANSFER_NUMBER": "+15550009999"},
-        ended="end of TwiML",
+        ended="<Hangup>",
     ),
     "silence": Scenario(
         "The caller says no more, is asked once, and the agent takes leave",
