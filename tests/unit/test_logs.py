@@ -183,9 +183,11 @@ def test_no_text_of_a_stranger_makes_a_line_of_its_own(written: io.StringIO, end
     assert line.isprintable()
 
 
-def test_a_direction_change_or_half_a_letter_is_shown_and_not_obeyed(written: io.StringIO) -> None:
-    log.warning("refused %s", "/a\u202eb\ud800c")
-    assert written.getvalue() == "refused /a\\u202eb\\ud800c\n"
+def test_a_direction_change_or_half_a_letter_is_shown_and_not_obeyed() -> None:
+    # Not by way of the log: pytest would keep the half letter, which it can't send to its master
+    words = {"msg": "refused %s", "args": ("/a\u202eb\ud800c",)}
+    record = logging.makeLogRecord(words)
+    assert SafeFormatter(logging.Formatter()).format(record) == "refused /a\\u202eb\\ud800c"
 
 
 def test_a_number_split_by_line_breaks_is_masked(written: io.StringIO) -> None:

@@ -129,7 +129,6 @@ def test_the_call_is_answered_though_the_workflow_refuses(site: Site) -> None:
 
 
 def test_a_full_process_is_busy_for_new_calls_only(site: Site) -> None:
-    app.settings.cache_clear()
     DRAINING.set()
     answer = site.post()
     assert verbs(answer) == ["Reject"]
