@@ -374,6 +374,8 @@ class Conversation:
         sentence = self._speech.in_flight
         if sentence:
             self._port.stop(sentence.mark)
+        if self._speech.buffered:
+            self._silence.break_off()  # what is cut by choice was sound all the same
         self._take_back()
 
     def _take_back(self) -> None:

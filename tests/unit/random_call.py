@@ -192,7 +192,7 @@ class RandomVoice:
         attempt.stopped = True
 
     def _perform(self, attempt: Attempt, how: str) -> None:
-        """Make the events of a response. Sound comes four times as fast as it plays."""
+        """Make the events of a response. Sound comes twice as fast as it plays."""
         self.troubled |= how != "good"
         if how == "no answer":
             return
@@ -202,7 +202,7 @@ class RandomVoice:
         at = 0.2
         left = attempt.whole_ms * SPOKEN_PART.get(how, 1.0)
         while left > 0:
-            at += 0.1
+            at += 0.2
             part = min(left, 400)
             self._later(at, partial(self._sound, attempt, part))
             left -= part
@@ -348,6 +348,11 @@ class RandomCaller:
         return self._agenda.now < self.last_key + KEY_PAUSE
 
     @property
+    def is_heard(self) -> bool:
+        """Whether the caller is speaking, and the session has noticed."""
+        return self.speaking in self.awaited
+
+    @property
     def quiet(self) -> bool:
         """Whether nothing is being said, keyed or transcribed."""
         return not self.speaking and not self.awaited and not self.pressing
@@ -466,9 +471,14 @@ class RandomCall(Port):
             self.workflow.excuse()
         if text == LINES.say_again:
             self.left = self.workflow.busy
+        assert self.overlong or not self.caller.is_heard, "talks over the caller"
+        words = self.caller.words
+        untold = words.untold or words.keys_untold
         if text in LINES.fillers:
-            words = self.caller.words
-            assert self.thinking or words.untold or words.keys_untold, "a filler for nothing"
+            assert self.thinking or untold, "a filler for nothing"
+        if text.startswith("This is part"):
+            assert not untold, "a reply while the caller's words wait"
+            assert not text.endswith(f" {self.left}."), "a reply that the caller has left"
         self.voice.say(mark, text)
 
     def stop(self, mark: str) -> None:

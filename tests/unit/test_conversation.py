@@ -1237,6 +1237,20 @@ def test_late_words_do_not_lengthen_the_silence_of_a_voice_that_hangs() -> None:
     assert [name for name, *_ in call.ended] == ["hold"]
 
 
+def test_late_words_that_cut_what_sounds_do_not_lead_to_a_hold() -> None:
+    call = greeted()
+    for item in ("i1", "i2", "i3"):
+        call.rules.caller_speaks(item)
+        call.rules.caller_stops(item)
+    call.wait(2.4)
+    for item in ("i1", "i2", "i3"):
+        call.voice_speaks(2000)
+        call.wait(1)
+        call.rules.caller_said(item, "Hello?")
+        call.wait(1.6)
+    assert call.ended == []
+
+
 def test_a_silent_caller_is_not_put_on_hold() -> None:
     call = greeted(idle=float("inf"))
     call.wait(100)

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from conversation import HANG_UP, TRANSFER, Limits
 from tests.unit.random_call import RandomCall
 
-EXAMPLES = int(os.environ.get("EXAMPLES", "20"))
+EXAMPLES = int(os.environ.get("EXAMPLES", "12"))
 PHASES = [Phase.generate] if os.environ.get("QUICK") else list(Phase)
 BAD_VOICE = ("fails", "fails midway", "no answer", "no sound", "stalls", "empty", "filtered")
 SHORT_PAUSES = (0.1, 0.2, 0.3, 0.5, 0.8, 1.3, 2.1, 3.4)  # seconds
