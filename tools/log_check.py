@@ -11,7 +11,7 @@ OF_NO_CALL = re.compile(
     r"(\d{4}-\d\d-\d\d[ T][\d:.,]+ )?([A-Z]+ )?"
     r"(\[[-\d: +]+\] \[\d+\] \[\w+\] "  # gunicorn's own
     r"|127\.0\.0\.1 - - \["  # werkzeug's own
-    r"|refused |a stream that didn't start was refused"
+    r"|refused |a message before a stream's start was not understood: "
     r"|=+|VOICE AGENT SYSTEM STARTED|Workflow ID: |Starting server on port "
     r"|OpenAI ended the Assistants API)"  # of a new worker, as of the first
 )
