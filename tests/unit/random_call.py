@@ -337,6 +337,7 @@ class RandomCaller:
         self.words = SpokenWords()
         self.speaking = ""  # the item
         self.awaited: set[str] = set()  # items whose transcript is on its way
+        self.unstopped: set[str] = set()  # items of whose end no session tells
         self.last_sign = -9.0  # when the caller last spoke, or pressed a key
         self.last_key = -9.0
         self.on_words: Callable[[], None]
@@ -351,6 +352,11 @@ class RandomCaller:
     def is_heard(self) -> bool:
         """Whether the caller is speaking, and the session has noticed."""
         return self.speaking in self.awaited
+
+    @property
+    def seems_to_speak(self) -> bool:
+        """Whether the caller is speaking for all that the line can know."""
+        return bool(self.speaking or self.unstopped & self.awaited)
 
     @property
     def quiet(self) -> bool:
@@ -374,7 +380,9 @@ class RandomCaller:
         self.last_sign = self._agenda.now
         if item not in self.awaited:
             return  # its session was lost
-        if how != "unstopped":
+        if how == "unstopped":
+            self.unstopped.add(item)
+        else:
             self.rules.caller_stops(item)
         if how in ("never", "late"):
             self._agenda.after(GIVEN_UP, partial(self._give_up, item))
@@ -566,7 +574,7 @@ class RandomCall(Port):
     def check(self) -> None:
         """Check what must hold at every moment."""
         now = self.agenda.now
-        if not self.open or self.caller.speaking or not self._owes():
+        if not self.open or self.caller.seems_to_speak or not self._owes():
             self.unowed = now
         since = max(self.last_sound, self.caller.last_sign, self.unowed)
         assert now - since <= PROMISE, "unexplained silence"

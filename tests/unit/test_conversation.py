@@ -1237,6 +1237,18 @@ def test_late_words_do_not_lengthen_the_silence_of_a_voice_that_hangs() -> None:
     assert [name for name, *_ in call.ended] == ["hold"]
 
 
+def test_silence_begins_with_the_transcript_if_the_end_of_speech_was_not_told() -> None:
+    call = greeted()
+    call.rules.caller_speaks("i1")
+    call.wait(3)
+    call.rules.caller_said("i1", "Tell me.")
+    call.wait(3.4)
+    assert call.said == [LINES.fillers[0]]
+    assert call.ended == []
+    call.wait(0.3)
+    assert [name for name, *_ in call.ended] == ["hold"]
+
+
 def test_late_words_that_cut_what_sounds_do_not_lead_to_a_hold() -> None:
     call = greeted()
     for item in ("i1", "i2", "i3"):
