@@ -292,8 +292,11 @@ class Conversation:
             self._misunderstood = 0
         elif words and self._misunderstood < self._limits.say_again:
             self._drop_reply()
-            self._say(self._lines.say_again)
             self._misunderstood += 1
+            if self._turns.waiting:
+                self._turns.waiting += words  # the workflow may know what to make of them
+            else:
+                self._say(self._lines.say_again)
         # Else it was a noise, or as good as one: what it cut is said again
 
     def _measure_silence(self, now: float) -> None:

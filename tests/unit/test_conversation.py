@@ -542,6 +542,18 @@ def test_what_was_understood_goes_on_with_what_was_not() -> None:
     assert call.said == []
 
 
+def test_who_was_understood_while_the_workflow_was_busy_is_not_asked_to_say_it_again() -> None:
+    call = greeted()
+    call.caller_says("Where is my car?", "i1")
+    call.caller_says("The red one.", "i2")
+    for item in ("i3", "i4", "noise"):
+        call.caller_says(None, item)
+    call.workflow_replies(1, "Which one?")
+    cut_in = LINES.cut_in.replace("{}", "")
+    assert call.asked[1:] == [f"{cut_in} The red one. [inaudible] [inaudible]"]
+    assert call.said == []
+
+
 def test_a_caller_who_is_never_understood_is_asked_twice_and_then_left_in_peace() -> None:
     call = greeted()
     for item in ("i1", "i2"):
