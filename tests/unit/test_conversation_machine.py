@@ -1,7 +1,8 @@
 """Random calls: thousands of events in random orders, and what must hold in all of them.
 
 One machine tries everything together, which spreads thin; the narrow ones try one kind of trouble
-each. `EXAMPLES` is the number of calls for a machine; `QUICK` looks for no shorter failure.
+each. `EXAMPLES` is the number of calls for a machine, `HYPOTHESIS_PROFILE=random` makes other calls
+in every run, and `QUICK` looks for no shorter failure.
 """
 
 import os
@@ -174,7 +175,6 @@ def machine(calls: type[RuleBasedStateMachine], share: int = 1) -> Any:
     calls.TestCase.settings = settings(
         max_examples=EXAMPLES * share,
         stateful_step_count=40,
-        deadline=None,
         report_multiple_bugs=False,
         phases=PHASES,
         suppress_health_check=list(HealthCheck),

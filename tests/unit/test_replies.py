@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -17,8 +17,6 @@ Reply = ResponseReply | RunReply
 
 COMPLETED: Json = {"type": "response.completed", "response": {"output": []}}
 RUN_COMPLETED: Json = {"object": "thread.run", "status": "completed"}
-# However busy the machine is
-patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 FIRST = {"output_index": 0, "content_index": 0}
 
 
@@ -99,7 +97,6 @@ def test_a_text_that_comes_only_in_one_way_is_said_once(way: str) -> None:
     assert said(*EVERY_WAY[way]).strip() == "It is nine."
 
 
-@patiently
 @given(st.sets(st.sampled_from(sorted(EVERY_WAY)), min_size=1))
 def test_a_text_that_comes_in_many_ways_is_said_once(ways: set[str]) -> None:
     events = [event for way, events in EVERY_WAY.items() if way in ways for event in events]
@@ -297,7 +294,6 @@ FIELDS = ["type", "delta", "text", "part", "item", "response", "output_index", "
 TYPES = st.sampled_from(["response.output_item.added", "response.content_part.added", "ping"])
 
 
-@patiently
 @given(st.dictionaries(st.sampled_from([*FIELDS, "unheard of"]), ODD), TYPES, st.integers(0, 3))
 def test_an_odd_event_harms_nothing(odd: Json, kind: str, place: int) -> None:
     whole = "It is nine."
@@ -308,7 +304,6 @@ def test_an_odd_event_harms_nothing(odd: Json, kind: str, place: int) -> None:
     assert reply.failure == ""
 
 
-@patiently
 @given(st.dictionaries(st.sampled_from([*FIELDS[1:], "status"]), ODD))
 def test_odd_fields_of_a_known_event_are_left_out(odd: Json) -> None:
     for kind in ("delta", "done"):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from utils import sentences
@@ -191,7 +191,6 @@ def letters_before_the_first(text: str) -> int:
 # --- the same cut, however it comes -----------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(replies, languages, st.lists(st.integers(0, 1000), max_size=12))
 def test_any_split_into_chunks_gives_the_same_sentences(
     text: str, language: str, places: list[int]
@@ -199,7 +198,6 @@ def test_any_split_into_chunks_gives_the_same_sentences(
     assert list(sentences(cut(text, places), language)) == spoken(text, language)
 
 
-@settings(deadline=None)
 @given(replies, languages)
 @example("[【4:0†source】7] or [1](https://x.y/z)", "en")
 @example("It is sunny today. ([weather.com](https://w.com/a?utm_source=openai)) Take care.", "en")
@@ -210,7 +208,6 @@ def test_one_letter_at_a_time_gives_the_same_sentences(text: str, language: str)
     assert list(sentences(text, language)) == spoken(text, language)
 
 
-@settings(deadline=None)
 @given(replies)
 @example("](0")
 def test_what_is_spoken_has_words_and_no_markup(text: str) -> None:
@@ -417,16 +414,14 @@ def test_a_long_sentence_is_not_cut_inside_a_link() -> None:
 )
 def test_work_a_letter_is_bounded_in_a_reply_without_an_end(piece: str) -> None:
     # 16 times as much text is 16 times the work, and not 256 times; what else runs doesn't count
-    assert cpu_seconds([piece] * 6400) < 64 * cpu_seconds([piece] * 400)
+    short = min(cpu_seconds([piece] * 400) for _ in range(3))
+    assert any(cpu_seconds([piece] * 6400) < 64 * short for _ in range(3))
 
 
 def cpu_seconds(chunks: list[str]) -> float:
-    tries = []
-    for _ in range(3):
-        before = time.thread_time()
-        list(sentences(chunks))
-        tries.append(time.thread_time() - before)
-    return min(tries)
+    before = time.thread_time()
+    list(sentences(chunks))
+    return time.thread_time() - before
 
 
 # --- markup -----------------------------------------------------------------------------------

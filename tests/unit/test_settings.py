@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from dotenv import dotenv_values
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from openai.types.realtime import RealtimeSessionCreateRequest
 from openai.types.responses.response_create_params import ResponseCreateParamsBase
@@ -441,7 +440,6 @@ def test_settings_error_ends_a_program_and_can_be_caught_as_a_value_error() -> N
 SECRETS = st.sampled_from([SID, TOKEN, KEY, *OTHER_KEYS, "https://user:hunter2@voice.example.com"])
 
 
-@hypothesis_settings(deadline=None)
 @given(st.sampled_from([name for name in EXAMPLE if name not in ("GREETING", "FILLER")]), SECRETS)
 def test_a_secret_in_the_wrong_variable_is_never_printed(name: str, secret: str) -> None:
     try:
@@ -454,7 +452,6 @@ def test_a_secret_in_the_wrong_variable_is_never_printed(name: str, secret: str)
         assert "hunter2" not in report
 
 
-@hypothesis_settings(deadline=None)
 @given(
     st.sampled_from(list(EXAMPLE)), st.text(max_size=30).map(lambda text: text.replace("\0", ""))
 )

@@ -28,7 +28,7 @@ class Rest(ThreadingHTTPServer):
         self.statuses: list[int] = []
         self.forms: list[dict[str, str]] = []
         self.paths: list[str] = []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
     def url(self) -> str:
