@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tools.harness import COLLEAGUE, Service, session_file
 
 MOST_AT_ONCE = 4  # processes of the app that wait for the next test that wants them
+
+# The same examples in every run; HYPOTHESIS_PROFILE=random tries others, and keeps those that fail
+hypothesis.settings.register_profile(
+    "random", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 both_kinds = pytest.mark.parametrize("workflow", ["workflow.json", "asst_test"], scope="session")
 
