@@ -1,19 +1,27 @@
-"""What the README says can be copied from it, and its table names the settings there are."""
+"""What README, AGENTS and FIX_AUDIO_ISSUE say is so: settings, commands, log, tests, sizes."""
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dotenv import dotenv_values
 
+from settings import settings
+from tests.unit.environment import REQUIRED as GOOD
+from tools.clarity import Source
 from tools.demo.scenarios import SCENARIOS
 from tools.harness import ROOT, Service, hear_out
 
 README = (ROOT / "README.md").read_text("utf-8")
+FIX = (ROOT / "FIX_AUDIO_ISSUE.md").read_text("utf-8")
+MAP = (ROOT / "AGENTS.md").read_text("utf-8")
+MODULES = sorted(path.name for path in ROOT.glob("*.py"))
 EXAMPLE = dotenv_values(ROOT / ".env.example")
 REQUIRED = list(EXAMPLE)[:6]  # "fill in the first six values"
 PLACES = {
@@ -24,13 +32,9 @@ PLACES = {
     "speed": ["output"],
     "format": ["input", "output"],
 }
-TRANSCRIPTION = "audio.input.transcription"
 IN_PROSE: dict[str, dict[str, Any]] = {
-    '(`"languages": ["en", "es"]` instead of `"language"`)': {
-        f"{TRANSCRIPTION}.languages": ["en", "es"],
-        f"{TRANSCRIPTION}.language": ...,
-    },
-    "(`null` switches noise reduction off)": {"audio.input.noise_reduction": None},
+    '(`"languages": ["en", "es"]`)': {"audio.input.transcription.languages": ["en", "es"]},
+    "(`null` turns noise reduction off)": {"audio.input.noise_reduction": None},
 }
 
 
@@ -83,14 +87,99 @@ def test_the_table_lists_every_setting_with_its_default() -> None:
         assert default.startswith(beginning) if cut else default == told[name], name
 
 
+@pytest.mark.parametrize("page", [README, FIX], ids=["README", "FIX_AUDIO_ISSUE"])
+def test_the_command_that_checks_the_settings_works(
+    page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (command,) = re.findall(r'python -c "(.*)"', page)
+    for name, value in GOOD.items():
+        monkeypatch.setenv(name.upper(), value)
+    settings.cache_clear()
+    try:
+        exec(command, {})
+        assert settings.cache_info().currsize == 1, "nothing was read"
+    finally:
+        settings.cache_clear()
+
+
 def test_the_scenarios_the_readme_names_exist() -> None:
-    named = re.findall(r"(?:SCENARIO=|tests\.demo +)([a-z][\w-]*)", README)
+    named = re.findall(r"(?:SCENARIO=|tools\.demo +)([a-z][\w-]*)", README)
     assert named
     assert set(named) <= set(SCENARIOS)
 
 
+def test_the_targets_of_make_that_are_named_exist() -> None:
+    named = set(re.findall(r"`make ([\w-]+)", README + MAP))
+    assert {"demo", "test", "test-all"} <= named
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    assert named <= set(re.findall(r"^([\w-]+):", makefile, re.MULTILINE))
+
+
 def test_what_the_readme_says_of_trouble_is_tested() -> None:
-    named = re.findall(r"\| `(test_\w+)` \|$", section("What happens when…"), re.MULTILINE)
-    tests = "".join(path.read_text("utf-8") for path in (ROOT / "tests").glob("test_*.py"))
-    assert len(named) >= 12
-    assert [name for name in named if f"def {name}(" not in tests] == []
+    rows = section("What happens when…").split("| --- | --- | --- |\n")[1].strip().split("\n")
+    tests = "".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(rows) >= 19
+    for row in rows:
+        shown = re.search(r"\| `(test_\w+)` \|$", row)
+        assert shown, row
+        assert f"def {shown[1]}(" in tests, row
+
+
+# ---------------------------------------------------------------- what the log says
+
+
+def quoted_lines() -> Iterator[str]:
+    """Yield the lines of the log that are shown, without the call's ID, up to what varies."""
+    for block in re.findall(r"^ *```\n(.*?)^ *```", FIX, re.DOTALL | re.MULTILINE):
+        yield from re.findall(r"^ *(?:\[CA…\] |(?=refused|Fix))([A-Za-z' ]+)", block, re.MULTILINE)
+    for quoted in re.findall(r"`([a-zA-Z' ]+):? ?[^`]*`", section("When something is wrong")):
+        if " " in quoted and not quoted.startswith("refused"):
+            yield quoted
+
+
+def test_the_lines_of_the_log_that_are_shown_are_those_that_are_printed() -> None:
+    source = "".join((ROOT / name).read_text("utf-8") for name in MODULES)
+    quoted = list(quoted_lines())
+    assert {"Realtime is lost", "given up", "no reply", "Fix these settings"} <= set(quoted)
+    assert [words for words in quoted if words not in source] == []
+
+
+# ---------------------------------------------------------------- the modules
+
+
+def named_modules(text: str) -> list[str]:
+    """Return the modules that a text names, also by a pattern; all must exist."""
+    names: list[str] = []
+    for pattern in re.findall(r"`([\w.*]+\.py)`", text):
+        found = fnmatch.filter(MODULES, pattern)
+        assert found, pattern
+        names += found
+    return names
+
+
+def test_the_map_names_every_module_once() -> None:
+    rooms = MAP.split("\n## The rooms, in reading order\n")[1].split("\n## ")[0]
+    first_cells = "\n".join(re.findall(r"^\| (`.*?) \|", rooms, re.MULTILINE))
+    assert sorted(named_modules(first_cells)) == MODULES
+
+
+def test_the_files_that_the_map_sends_to_exist() -> None:
+    for name in re.findall(r"`([\w/.]+\.(?:py|md|json|txt|example))`", MAP):
+        assert (ROOT / name).is_file(), name
+
+
+def test_the_sizes_are_about_true() -> None:
+    """Within a tenth, so that not every change is one of README, too."""
+    told = re.findall(r"^\| (`.*) \| (\d+) \| ", section("Size, tests, licence"), re.MULTILINE)
+    named: list[str] = []
+    for cell, lines in told:
+        modules = named_modules(cell)
+        assert int(lines) == pytest.approx(sum(map(size, modules)), rel=0.1), cell
+        named += modules
+    assert sorted(named) == MODULES
+    (total,) = re.findall(r"^([\d,]+) lines of code", section("Size, tests, licence"), re.MULTILINE)
+    assert int(total.replace(",", "")) == pytest.approx(sum(map(size, MODULES)), rel=0.1)
+
+
+def size(module: str) -> int:
+    return Source(ROOT / module).size
