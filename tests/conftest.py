@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections import OrderedDict
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from tools.harness import COLLEAGUE, Service, session_file
 
-MOST_AT_ONCE = 4  # processes of the app that wait for the next test that wants them
+MOST_AT_ONCE = 6  # processes of the app that wait for the next test that wants them
 
 # The same examples in every run; HYPOTHESIS_PROFILE=random tries others, and keeps those that fail
 hypothesis.settings.register_profile(
@@ -22,6 +23,13 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 both_kinds = pytest.mark.parametrize("workflow", ["workflow.json", "asst_test"], scope="session")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_certificates(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Trust nobody: all is plain HTTP here, and every client would read a file of 200 KB first."""
+    os.environ.pop("SSL_CERT_FILE", None)
+    os.environ["SSL_CERT_DIR"] = str(tmp_path_factory.mktemp("certificates"))
 
 
 class Pool:
@@ -108,15 +116,32 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--tier", choices=["fast", "rest", "all"], default="all")
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the tests of the tier that was asked for."""
+    """Keep the tests of the tier that was asked for, and together those that share a service."""
     tier = config.getoption("--tier")
-    if tier == "all":
-        return
-    kept = [item for item in items if is_fast(item) == (tier == "fast")]
-    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
-    items[:] = kept
+    if tier != "all":
+        unwanted = [item for item in items if is_fast(item) != (tier == "fast")]
+        config.hook.pytest_deselected(items=unwanted)
+        items[:] = [item for item in items if is_fast(item) == (tier == "fast")]
+    for item in items:
+        if group := group_of(item):
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def group_of(item: pytest.Item) -> str:
+    """Name the tests that run one after another, since they want the same unusual service.
+
+    Starting it takes longer than many a call. The usual one is had by every worker; so is none.
+    """
+    wanted = [repr((mark.name, mark.args, mark.kwargs)) for mark in item.iter_markers("settings")]
+    wanted += [repr((mark.name, mark.args, mark.kwargs)) for mark in item.iter_markers("session")]
+    if not wanted:
+        return ""
+    callspec = getattr(item, "callspec", None)
+    params = callspec.params if callspec else {}
+    of_service = [str(params.get(name, "")) for name in ("mode", "workflow")]
+    return f"{zlib.crc32(''.join(wanted + of_service).encode()):08x}"
 
 
 def is_fast(item: pytest.Item) -> bool:

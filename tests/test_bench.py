@@ -30,6 +30,7 @@ def bench(file: Path, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.thorough("it measures for seconds, and starts processes")
 @pytest.mark.parametrize("mode", ["gevent", "threads"])
 def test_both_patterns_are_measured_and_everything_is_reported(tmp_path: Path, mode: str) -> None:
     file = tmp_path / "bench.json"
@@ -63,6 +64,7 @@ def check_scenario(scenario: dict[str, Any]) -> None:
     assert median["left_open_sockets"] == median["left_open_threads"] == 0
 
 
+@pytest.mark.thorough("it measures for seconds, and starts processes")
 def test_a_bare_relay_is_measured_to_compare_with(tmp_path: Path) -> None:
     file = tmp_path / "bench.json"
     done = bench(file, "--mode", "bare", "--lateness-limit", "10000")
@@ -96,6 +98,7 @@ def test_a_bare_relay_that_fills_the_core_is_nothing_to_compare_with() -> None:
     assert (compared["calls"], compared["median"]) == (200, 0.5)
 
 
+@pytest.mark.thorough("it measures for seconds, and starts processes")
 def test_a_generator_that_is_the_bottleneck_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "bench.json"
     done = bench(file, "--mode", "gevent", "--patterns", "relay", "--cpu-limit", "0.01")

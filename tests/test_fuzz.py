@@ -34,6 +34,7 @@ T = TypeVar("T")
 Json = Any
 Path_ = tuple[Any, ...]
 
+thorough = pytest.mark.thorough
 EXAMPLES = 40
 SILENCE = base64.b64encode(b"\xff" * 160).decode()
 MARK = re.compile(r"^(\[[^\]]*\] ?)+")
@@ -142,6 +143,7 @@ def test_no_form_breaks_the_webhook(service: Service) -> None:
         throw(forms, ask)
 
 
+@pytest.mark.thorough("dozens of examples")
 def test_no_query_breaks_the_webhook(service: Service) -> None:
     pairs = st.tuples(
         st.one_of(st.sampled_from(["conversation", "attempt"]), printable),
@@ -169,6 +171,7 @@ BODY_TYPES = [
 ]
 
 
+@pytest.mark.thorough("dozens of examples")
 def test_no_body_breaks_the_webhook(service: Service) -> None:
     def ask(example: tuple[str, str, str, bytes]) -> None:
         path, method, kind, body = example
@@ -186,7 +189,9 @@ def test_no_body_breaks_the_webhook(service: Service) -> None:
         throw(st.tuples(paths, methods, st.sampled_from(BODY_TYPES), bodies), ask, 80)
 
 
-@pytest.mark.parametrize("path", ["/voice", "/media-stream"])
+@pytest.mark.parametrize(
+    "path", ["/voice", pytest.param("/media-stream", marks=thorough("dozens of examples"))]
+)
 def test_nothing_but_the_right_signature_opens_a_door(service: Service, path: str) -> None:
     right = service.network.signature(PUBLIC_URL + path, FORM)
     latin = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40)
@@ -258,7 +263,14 @@ def in_pieces(message: Json) -> bytes:
     return pieces + frame(CONTINUED, data[5:9], last=False) + frame(CONTINUED, data[9:])
 
 
-@pytest.mark.parametrize("cut", [1, 7, 1 << 20], ids=["byte by byte", "in bits", "all at once"])
+@pytest.mark.parametrize(
+    "cut",
+    [
+        pytest.param(1, id="byte by byte", marks=thorough("every byte is a packet")),
+        pytest.param(7, id="in bits"),
+        pytest.param(1 << 20, id="all at once", marks=thorough("tests/unit/test_wire tries it")),
+    ],
+)
 @pytest.mark.parametrize("write", [text, in_pieces], ids=["whole", "in pieces"])
 def test_messages_are_understood_however_their_frames_come(
     service: Service, write: Callable[[Json], bytes], cut: int
@@ -295,6 +307,7 @@ SHAPES: dict[str, Callable[[Json], str]] = {
 }
 
 
+@pytest.mark.thorough("dozens of examples")
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 def test_sound_is_relayed_in_whatever_shape_its_message_comes(
     service: Service, shape: Callable[[Json], str]
@@ -323,7 +336,14 @@ def test_sound_is_relayed_in_whatever_shape_its_message_comes(
     line.close()
 
 
-@pytest.mark.parametrize("start", [{}, {"start": {}}, {**START, "start": {"callSid": 7}}])
+@pytest.mark.parametrize(
+    "start",
+    [
+        pytest.param({}, marks=thorough("it is given up after 10 s")),
+        pytest.param({"start": {}}, marks=thorough("it is given up after 10 s")),
+        {**START, "start": {"callSid": 7}},
+    ],
+)
 def test_a_stream_that_does_not_really_start_is_given_up(service: Service, start: Json) -> None:
     service.strangers = True
     service.expect_log(NOT_UNDERSTOOD)
@@ -407,7 +427,13 @@ FATAL: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("started", [False, True], ids=["before the start", "in a call"])
+@pytest.mark.parametrize(
+    "started",
+    [
+        pytest.param(False, id="before the start"),
+        pytest.param(True, id="in a call", marks=thorough("more than a dozen calls")),
+    ],
+)
 def test_a_frame_that_breaks_the_rules_ends_its_stream_at_once(
     service: Service, started: bool
 ) -> None:
@@ -425,6 +451,7 @@ def test_a_frame_that_breaks_the_rules_ends_its_stream_at_once(
     assert endless == []
 
 
+@pytest.mark.thorough("dozens of examples")
 @pytest.mark.parametrize("pieces", [1, 40])
 def test_a_compressed_bomb_does_not_go_off(service: Service, pieces: int) -> None:
     def peak() -> int:
@@ -451,6 +478,7 @@ MESSAGES = [
 ]
 
 
+@pytest.mark.thorough("dozens of examples")
 def test_no_message_of_a_stream_breaks_anything(service: Service) -> None:
     service.tolerate("")  # what a stranger's stream relays need not be sound
     raw = st.one_of(
@@ -484,6 +512,7 @@ def test_no_message_of_a_stream_breaks_anything(service: Service) -> None:
         throw(orders, send, 60)
 
 
+@pytest.mark.thorough("dozens of examples")
 def test_bytes_that_are_no_frames_break_nothing(service: Service) -> None:
     def send(data: bytes) -> None:
         line = Line(service)
@@ -515,6 +544,7 @@ HANDSHAKES: list[dict[str, str | None]] = [
 ]
 
 
+@pytest.mark.thorough("dozens of examples")
 def test_an_odd_handshake_is_refused_or_served_and_harms_nobody(service: Service) -> None:
     answers = []
     with bystander(service):
@@ -525,6 +555,7 @@ def test_an_odd_handshake_is_refused_or_served_and_harms_nobody(service: Service
     assert [each for each in answers if each[1] != 101 and not 400 <= each[1] < 500] == []
 
 
+@pytest.mark.thorough("dozens of examples")
 def test_connections_that_never_ask_for_anything_harm_nobody(service: Service) -> None:
     starts = [
         b"",
@@ -593,6 +624,7 @@ def spoken_to(call: Call) -> None:
             return
 
 
+@pytest.mark.thorough("dozens of examples")
 def test_no_event_of_realtime_breaks_the_call_or_another(service: Service) -> None:
     """Events of a wrong shape, unknown, or that come when nobody expects them."""
     service.tolerate("response_cancel_not_active")  # of responses that never were
@@ -615,6 +647,7 @@ def test_no_event_of_realtime_breaks_the_call_or_another(service: Service) -> No
         spoken_to(call)
 
 
+@pytest.mark.thorough("dozens of examples")
 def test_a_call_is_not_lost_when_realtime_loses_its_mind(service: Service) -> None:
     """Frames that aren't WebSocket, again and again; each time there is a new session."""
     service.brain.reply = lambda text, history: f"You said: {MARK.sub('', text)}."

@@ -41,6 +41,7 @@ def test_nobody_answers_on_a_reserved_port_before_the_app_does() -> None:
         socket.create_connection(("127.0.0.1", port.number), 5)
 
 
+@pytest.mark.thorough("it starts two processes")
 def test_a_restarted_app_has_its_port_again(service: Service, mode: str) -> None:
     with ReservedPort() as port:
         env = environment({**service.settings, "PORT": str(port)})

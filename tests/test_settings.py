@@ -102,6 +102,7 @@ def test_importing_needs_no_settings_and_reads_no_env_file(tmp_path: Path) -> No
     assert run_python(f"import {', '.join(MODULES)}; print('imported')", tmp_path) == "imported"
 
 
+@pytest.mark.thorough("it starts a process")
 def test_importing_changes_no_environment_variable(tmp_path: Path) -> None:
     copy_of_the_app(tmp_path)
     (tmp_path / ".env").write_text("GREETING=Servus\n", "utf-8")
@@ -109,6 +110,7 @@ def test_importing_changes_no_environment_variable(tmp_path: Path) -> None:
     assert run_python(f"{code}; print(before == dict(os.environ))", tmp_path) == "True"
 
 
+@pytest.mark.thorough("it starts a process")
 def test_health_answers_without_any_settings(tmp_path: Path) -> None:
     copy_of_the_app(tmp_path)
     code = "import app; got = app.app.test_client().get('/health'); print(got.status, got.text)"
@@ -119,6 +121,7 @@ def test_health_answers_without_any_settings(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- starting
 
 
+@pytest.mark.thorough("it starts a process")
 @pytest.mark.parametrize("workflow", ["workflow.json", "asst_xxxxx"])
 def test_banner(workflow: str) -> None:
     with running(AGENT_WORKFLOW_ID=workflow) as process:
@@ -137,6 +140,7 @@ def test_banner(workflow: str) -> None:
         assert process.lines[start : start + len(expected)] == expected
 
 
+@pytest.mark.thorough("it starts a process")
 @pytest.mark.parametrize("command", ["threads", "gevent"])
 def test_an_assistant_at_openai_itself_is_warned_of_at_start(command: str) -> None:
     with running(command, AGENT_WORKFLOW_ID="asst_123") as process:
@@ -178,6 +182,7 @@ print("after a while:", connection.poll(10))
 """
 
 
+@pytest.mark.thorough("it starts a process")
 def test_production_looks_at_an_idle_connection_without_letting_others_go_first(
     tmp_path: Path,
 ) -> None:
@@ -192,6 +197,7 @@ def test_production_looks_at_an_idle_connection_without_letting_others_go_first(
 # ---------------------------------------------------------------- refusing to start
 
 
+@pytest.mark.thorough("it starts a process")
 @pytest.mark.parametrize("command", ["threads", "gevent"])
 def test_all_problems_are_told_at_once(command: str) -> None:
     output = refusal(command, **dict.fromkeys(GOOD, ""), FILLER_SECONDS="soon")

@@ -8,6 +8,7 @@ from tools.harness import Resources
 from tools.soak import WAYS, Row, Soak, soak
 
 
+@pytest.mark.thorough("dozens of calls")
 def test_calls_that_end_in_every_way_leave_nothing_behind(
     mode: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

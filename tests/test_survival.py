@@ -44,9 +44,11 @@ from tools.simulator.openai_server import OpenAISimulator, RealtimeSession, Repl
 from tools.simulator.twilio_network import Call
 from tools.webhook import FORM, UNAVAILABLE, element, parameters, post
 
+thorough = pytest.mark.thorough
 APOLOGY = "I'm sorry, something went wrong. Could you try that again?"
 BRIDGE = "Please go on."
 FIRST, SECOND = "Once upon a time a car came to us.", "It made a noise nobody could explain."
+LONG_SPEECH = "I need an oil change and four new tyres for my old blue car this very week"
 REST = "In the end it was a coin. The owner laughed."
 STORY = f"{FIRST} {SECOND} {REST}"
 NOTES = re.compile(r"^(\[[^\]]*\] ?)+")  # what the line itself tells the workflow
@@ -99,7 +101,9 @@ LOSSES: dict[str, Callable[[RealtimeSession], None]] = {
 }
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(
+    "loss", ["reset", "expired", pytest.param("garbled", marks=thorough("one more of a kind"))]
+)
 def test_a_sentence_cut_by_the_loss_of_realtime_is_said_again_on_the_same_stream(
     service: Service, loss: str
 ) -> None:
@@ -129,6 +133,7 @@ def test_an_event_that_is_no_text_costs_nothing(service: Service) -> None:
     assert len(service.openai.sessions) == len(call.streams) == 1
 
 
+@pytest.mark.thorough("it takes long")
 def test_the_greeting_is_heard_though_realtime_refuses_at_first(service: Service) -> None:
     service.realtime.refuse_connections = [503, 429, 500]
     call = service.call(patience=20)
@@ -146,8 +151,8 @@ def test_the_greeting_is_heard_though_realtime_refuses_at_first(service: Service
     ("refusals", "words"),
     [
         ([503], "I need an oil change"),
-        ([503, 503], "I need an oil change"),
-        ([], "I need an oil change and four new tyres for my old blue car this very week"),
+        pytest.param([503, 503], "I need an oil change", marks=thorough("it is a long gap")),
+        pytest.param([], LONG_SPEECH, marks=thorough("the caller talks for long")),
     ],
     ids=["short gap", "longer gap", "speech outlasts the gap"],
 )
@@ -164,6 +169,7 @@ def test_what_the_caller_says_in_the_gap_is_understood(
     assert len(call.streams) == 1
 
 
+@pytest.mark.thorough("it takes long")
 def test_sound_of_the_gap_waits_until_the_new_session_is_configured(service: Service) -> None:
     call = service.call()
     service.realtime.refuse_connections = [503]
@@ -200,6 +206,7 @@ def test_a_reply_that_comes_in_the_gap_is_heard_once(service: Service) -> None:
     assert told(service) == ["What time is it?"]
 
 
+@pytest.mark.thorough("it takes long")
 def test_a_goodbye_that_was_cut_is_said_again_before_the_line_is_hung_up(service: Service) -> None:
     service.realtime.speed = 1.2
     goodbye = "Thank you very much for your call and goodbye."
@@ -244,6 +251,7 @@ def test_words_lost_with_their_session_are_asked_for_again(service: Service) -> 
     assert told(service) == ["An oil change"]
 
 
+@pytest.mark.thorough("it takes long")
 def test_sessions_that_go_silent_are_replaced_and_a_quiet_one_is_not(service: Service) -> None:
     quiet = service.call()
     call = service.call()
@@ -266,6 +274,7 @@ def test_sessions_that_go_silent_are_replaced_and_a_quiet_one_is_not(service: Se
         session.stall(False)
 
 
+@pytest.mark.thorough("it takes long")
 def test_events_unknown_and_malformed_between_all_others_change_nothing(service: Service) -> None:
     service.realtime.chatter = 1
     service.expect_log(NOT_UNDERSTOOD)
@@ -288,6 +297,7 @@ def test_realtime_comes_back_after_the_stream_was_given_up(service: Service) -> 
     assert_known_as_before(service, call)
 
 
+@pytest.mark.thorough("it takes long")
 def test_realtime_stays_away_and_the_caller_hears_why(service: Service) -> None:
     call = service.call()
     service.realtime.refuse_all = 503
@@ -300,6 +310,7 @@ def test_realtime_stays_away_and_the_caller_hears_why(service: Service) -> None:
     assert 2 <= len(call.streams) <= 5
 
 
+@pytest.mark.thorough("it takes long")
 def test_a_failing_realtime_session_harms_no_other_call(service: Service) -> None:
     other = service.call()
     call = service.call()
@@ -324,54 +335,7 @@ def replies_asked_for(service: Service) -> list[int]:
     ]
 
 
-@both_kinds
-@pytest.mark.parametrize("status", [429])
-def test_what_the_workflow_refuses_for_a_moment_is_asked_again(
-    service: Service, status: int
-) -> None:
-    call = service.call()
-    service.brain.fail_next(2, f"http_{status}")
-    call.say("First")
-    hear_out(call, "You said: First.")
-    call.say("Second")
-    hear_out(call, "You said: Second.")
-    assert call.heard() == "Hello! You said: First. You said: Second."
-    assert replies_asked_for(service) == [status, status, 200, 200]
-    (where,) = {where for where, _ in service.brain.messages}
-    openai = service.openai
-    kept = (openai.conversations.get(where) or openai.threads[where]).texts
-    said = [NOTES.sub("", text) for role, text in kept if role == "user"]
-    assert [words for words in said if words] == ["First", "Second"]
-
-
-@both_kinds
-@pytest.mark.parametrize(("status", "tries"), [(500, 4), (404, 1)])
-def test_a_workflow_that_goes_on_refusing_is_apologised_for(
-    service: Service, status: int, tries: int
-) -> None:
-    service.brain.reply = lambda text, history: Reply(status=f"http_{status}")
-    call = service.call()
-    call.say("First")
-    hear_out(call, APOLOGY, 15)
-    assert replies_asked_for(service) == [status] * tries
-    service.brain.reply = lambda text, history: f"You said: {NOTES.sub('', text)}."
-    call.say("Second")
-    hear_out(call, "You said: Second.")
-    assert call.heard() == f"Hello! {APOLOGY} You said: Second."
-
-
-@both_kinds
-def test_a_reply_that_breaks_off_is_not_asked_for_twice(service: Service) -> None:
-    service.tolerate(BUSY["asst_test"])  # the broken run may still be active
-    service.brain.fail_next(1, "break", chunks=["We open at nine. ", "On Sun"], break_after=2)
-    call = service.call()
-    call.say("When do you open?")
-    hear_out(call, APOLOGY)
-    assert call.heard() == f"Hello! We open at nine. {APOLOGY}"
-    assert told(service) == ["When do you open?"]
-    assert len(replies_asked_for(service)) == 1
-
-
+@pytest.mark.thorough("it takes long")
 def test_a_rate_limited_call_does_not_slow_the_others(service: Service) -> None:
     service.brain.reply = lambda text, history: (
         Reply(status="http_429") if "Ada" in text else f"You said: {NOTES.sub('', text)}."
@@ -388,6 +352,7 @@ def test_a_rate_limited_call_does_not_slow_the_others(service: Service) -> None:
 # ---------------------------------------------------------------- Twilio fails
 
 
+@pytest.mark.thorough("it takes long")
 def test_a_stream_that_stalls_is_given_up_and_the_call_goes_on(service: Service) -> None:
     call = service.call()
     introduce(service, call)
@@ -399,6 +364,7 @@ def test_a_stream_that_stalls_is_given_up_and_the_call_goes_on(service: Service)
     assert_known_as_before(service, call)
 
 
+@pytest.mark.thorough("it takes long")
 def test_a_stream_that_stalls_ends_though_realtime_is_gone_too(service: Service) -> None:
     call = service.call()
     introduce(service, call)
@@ -413,6 +379,7 @@ def test_a_stream_that_stalls_ends_though_realtime_is_gone_too(service: Service)
     hear_out(call, BRIDGE)
 
 
+@pytest.mark.thorough("it takes long")
 def test_a_gap_of_some_seconds_does_not_end_the_stream(service: Service) -> None:
     call = service.call()
     introduce(service, call)
@@ -435,6 +402,7 @@ def test_words_held_up_on_their_way_are_heard_when_they_come(service: Service) -
     assert len(call.streams) == 1
 
 
+@pytest.mark.thorough("it takes long")
 def test_frames_repeated_and_skipped_do_no_harm(service: Service) -> None:
     call = service.call()
     call.say("This is a bad line, is it not")
@@ -469,6 +437,7 @@ class TirelessMouth:
         return bytes(2 * rate * 1800)
 
 
+@pytest.mark.thorough("it takes long")
 def test_a_line_that_takes_nothing_any_more_is_given_up_and_no_other_waits(
     service: Service,
 ) -> None:
@@ -935,6 +904,7 @@ def test_a_call_that_comes_back_to_a_full_process_is_not_told_that_it_is_busy(
     assert element(post(service).text, "Reject").attrib == {"reason": "busy"}
 
 
+@pytest.mark.thorough("it takes long")
 @pytest.mark.settings(MAX_CALLS="1")
 def test_calls_that_end_in_any_way_make_room_for_others(service: Service) -> None:
     service.strangers = True  # a stream may end before it tells of its call
@@ -952,6 +922,7 @@ def test_calls_that_end_in_any_way_make_room_for_others(service: Service) -> Non
     service.call()
 
 
+@pytest.mark.thorough("it takes long")
 def test_the_keys_are_never_sent_to_a_host_that_was_not_configured(service: Service) -> None:
     service.tolerate("")
     with OpenAISimulator(ears=VOICE, mouth=VOICE, api_key="sk-of-somebody-else") as stranger:
@@ -975,6 +946,7 @@ def test_the_keys_are_never_sent_to_a_host_that_was_not_configured(service: Serv
         assert keys == {f"Bearer {API_KEY}"}
 
 
+@pytest.mark.thorough("it takes long")
 @pytest.mark.settings(WEBHOOK_URL="https://voice.example.com:8443")
 def test_signatures_hold_for_an_address_with_a_port(service: Service) -> None:
     call = service.call()

@@ -17,6 +17,7 @@ from typing import TypeVar
 from dotenv import dotenv_values
 
 from tools.process_resources import children
+from tools.simulator.waiting import PATIENCE
 
 T = TypeVar("T")
 
@@ -31,12 +32,14 @@ SETTINGS = tuple(DEFAULTS)
 START_SECONDS = 30
 
 
-def eventually(probe: Callable[[], T], what: str, timeout: float = 10) -> T:
+def eventually(
+    probe: Callable[[], T], what: str, timeout: float = PATIENCE, pause: float = 0.02
+) -> T:
     """Return the probe's value as soon as it is truthy; raise AssertionError after `timeout` s."""
     deadline = time.monotonic() + timeout
     while not (value := probe()):
         assert time.monotonic() < deadline, f"no {what} within {timeout} s"
-        threading.Event().wait(0.02)
+        threading.Event().wait(pause)
     return value
 
 

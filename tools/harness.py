@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from tools.app_process import COMMANDS, ROOT, Process, environment, eventually, 
 from tools.event_check import check_client_events
 from tools.log_check import END_OF_CALL, check_lines
 from tools.ports import ReservedPort
-from tools.process_resources import Resources, held_by
+from tools.process_resources import Resources, held_by, threads_of
 from tools.simulator.openai_server import Brain, OpenAISimulator, RealtimeBehaviour, RealtimeSession
 from tools.simulator.speech import ToneVoice
 from tools.simulator.twilio_network import Call, PhoneNetwork
+from tools.simulator.waiting import PATIENCE
 
 __all__ = [
     "COMMANDS",
@@ -153,11 +155,14 @@ class Service:
         """Wait until the process is back to the threads, files and sockets it had before."""
 
         def is_back() -> bool:
+            with suppress(FileNotFoundError):  # a child has just ended
+                if threads_of(self.process.pids) > self._before.threads:
+                    return False  # so soon there is no need to read the table of all connections
             held = self._resources()
             return all(now <= before for now, before in zip(held, self._before, strict=True))
 
         try:
-            eventually(is_back, "end of what the call had opened", 8)
+            eventually(is_back, "end of what the call had opened", pause=0.1)
         except AssertionError as error:
             raise AssertionError(
                 f"before {self._before}, now {self._resources()} (threads, files, connections)"
@@ -226,7 +231,7 @@ class Service:
         """The lines printed since the test began."""
         return self.process.lines[self._first_line :]
 
-    def wait_for_log(self, pattern: str, timeout: float = 10) -> str:
+    def wait_for_log(self, pattern: str, timeout: float = PATIENCE) -> str:
         """Return the first line of this test that the pattern is found in."""
 
         def found() -> str:
@@ -234,19 +239,19 @@ class Service:
 
         return eventually(found, f"line like {pattern!r} in the log", timeout)
 
-    def wait_for_messages(self, count: int, timeout: float = 10) -> list[str]:
+    def wait_for_messages(self, count: int, timeout: float = PATIENCE) -> list[str]:
         """Wait until the workflow was sent so many messages, and return them."""
         self.openai.wait_for(lambda _: len(self.messages) >= count, timeout)
         return self.messages
 
-    def call(self, patience: float = 10) -> Call:
+    def call(self, patience: float = PATIENCE) -> Call:
         """Place a call and wait until the caller has heard the greeting to its end."""
         call = self.network.call()
         hear_out(call, self.settings["GREETING"], patience)
         return call
 
 
-def hear_out(call: Call, words: str, timeout: float = 10) -> None:
+def hear_out(call: Call, words: str, timeout: float = PATIENCE) -> None:
     """Wait until the caller has heard these words and nothing is left to be played."""
     call.wait_for_heard(words, timeout)
     call.wait_until(is_heard_out, timeout, f"end of what was said after {words!r}")

@@ -60,7 +60,7 @@ class Line:
 
     def wait_for(self, opcode: int) -> bytes | None:
         """Skip frames up to one of `opcode`. Return its content, or None if the stream ended."""
-        self.socket.settimeout(5)
+        self.socket.settimeout(9)
         while (content := self._skip_to(opcode)) is None:
             try:
                 if not (more := self._receive()):

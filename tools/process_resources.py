@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 LISTENING = "0A"
+TIME_WAIT = " 06 "  # of no process any more; there may be thousands
 
 
 class Resources(NamedTuple):
@@ -24,20 +25,25 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def threads_of(pids: Iterable[int]) -> int:
+    """Count the threads of processes. Raises FileNotFoundError if one ends meanwhile."""
+    return sum(len(os.listdir(f"/proc/{pid}/task")) for pid in pids)
+
+
 def held_by(pids: Iterable[int], apart_from: Collection[int]) -> tuple[Resources, set[int]]:
     """Count what processes hold, but for connections from the ports `apart_from`.
 
     Return those of them that are open, too. Raises FileNotFoundError or ProcessLookupError if a
     process ends meanwhile.
     """
-    threads, files = 0, 0
+    pids = list(pids)
+    files = 0
     ports: set[int] = set()
     for pid in pids:
-        threads += len(list(Path(f"/proc/{pid}/task").iterdir()))
         files += len(open_files(pid))
         ports.update(tcp_ports(pid))
     excepted = ports.intersection(apart_from)
-    return Resources(threads, files - len(excepted), len(ports - excepted)), excepted
+    return Resources(threads_of(pids), files - len(excepted), len(ports - excepted)), excepted
 
 
 def open_files(pid: int) -> list[str]:
@@ -55,12 +61,12 @@ def open_files(pid: int) -> list[str]:
 
 def tcp_ports(pid: int) -> list[int]:
     """Return the local ports of a process's TCP connections, IPv4 and IPv6."""
-    files = open_files(pid)
+    sockets = {name for name in open_files(pid) if name.startswith("socket:")}
     rows = [row for table in ("tcp", "tcp6") for row in _rows(Path(f"/proc/{pid}/net/{table}"))]
     return [
         int(row[1].split(":")[1], 16)
         for row in rows
-        if row[3] != LISTENING and f"socket:[{row[9]}]" in files
+        if row[3] != LISTENING and f"socket:[{row[9]}]" in sockets
     ]
 
 
@@ -68,4 +74,5 @@ def _rows(table: Path) -> list[list[str]]:
     """Read a table of the kernel's, less its heading; none if there is no such protocol."""
     if not table.exists():
         return []
-    return [line.split() for line in table.read_text("ascii").splitlines()[1:]]
+    lines = table.read_text("ascii").splitlines()[1:]
+    return [line.split() for line in lines if TIME_WAIT not in line]

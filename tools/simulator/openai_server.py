@@ -31,6 +31,7 @@ from tools.simulator.openai_record import Record
 from tools.simulator.openai_rules import Blameless, Refusal
 from tools.simulator.sockets import reset_connection
 from tools.simulator.speech import Ears, Mouth
+from tools.simulator.waiting import PATIENCE
 
 __all__ = [
     "Brain",
@@ -161,7 +162,7 @@ class OpenAISimulator:
     def threads(self) -> dict[str, Thread]:
         return self.record.threads
 
-    def wait_for(self, predicate: Callable[[OpenAISimulator], T], timeout: float = 10.0) -> T:
+    def wait_for(self, predicate: Callable[[OpenAISimulator], T], timeout: float = PATIENCE) -> T:
         """Block until `predicate(self)` is truthy, return its value. Raise AssertionError else."""
         value = self.record.wait_for(lambda: predicate(self), timeout)
         if not value:

@@ -15,6 +15,7 @@ from tools.simulator.phone_sound import CallerVoice, Earpiece, stereo_wav
 from tools.simulator.speech import ToneVoice, pcm16_to_mulaw
 from tools.simulator.timeline import Entry, Timeline
 from tools.simulator.twilio_program import CallOver, CallProgram, Dialed
+from tools.simulator.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from tools.simulator.twilio_network import PhoneNetwork
@@ -168,7 +169,9 @@ class Call:
 
     # Waiting
 
-    def wait_until(self, predicate: Callable[[Call], T], timeout: float = 10, what: str = "") -> T:
+    def wait_until(
+        self, predicate: Callable[[Call], T], timeout: float = PATIENCE, what: str = ""
+    ) -> T:
         """Block until `predicate(call)` is truthy and return its value.
 
         :raises AssertionError: after `timeout` seconds, with the timeline.
@@ -180,16 +183,16 @@ class Call:
             self._history.wait(FRAME_SECONDS)
         return value
 
-    def wait_for_heard(self, words: str, timeout: float = 10) -> str:
+    def wait_for_heard(self, words: str, timeout: float = PATIENCE) -> str:
         """Block until the caller has heard these words; return all that was heard."""
         self.wait_until(lambda call: words in call.heard(), timeout, f"{words!r} heard")
         return self.heard()
 
-    def wait_for(self, kind: str, timeout: float = 10) -> Entry:
+    def wait_for(self, kind: str, timeout: float = PATIENCE) -> Entry:
         """Block until the timeline has an entry of this kind; return the first."""
         return self.wait_until(lambda call: call.events(kind), timeout, kind)[0]
 
-    def wait_for_stream(self, timeout: float = 10, number: int = 1) -> MediaStream:
+    def wait_for_stream(self, timeout: float = PATIENCE, number: int = 1) -> MediaStream:
         """Block until the call's `number`th stream is open."""
         self.wait_until(
             lambda call: len(call.streams) >= number and call.streams[number - 1].started_at,
@@ -198,15 +201,15 @@ class Call:
         )
         return self.streams[number - 1]
 
-    def wait_until_silent(self, timeout: float = 10) -> None:
+    def wait_until_silent(self, timeout: float = PATIENCE) -> None:
         """Block until the caller has said everything queued."""
         self.wait_until(lambda call: not call.speaking, timeout, "end of the caller's speech")
 
-    def wait_until_agent_is_quiet(self, seconds: float = 1.0, timeout: float = 20) -> None:
+    def wait_until_agent_is_quiet(self, seconds: float = 1.0, timeout: float = PATIENCE) -> None:
         """Block until the agent has spoken and then been quiet for `seconds`."""
         self.wait_until(lambda call: call.quiet_for >= seconds, timeout, "end of the agent's words")
 
-    def wait_ended(self, timeout: float = 10) -> None:
+    def wait_ended(self, timeout: float = PATIENCE) -> None:
         """Block until the call is over."""
         self.wait_until(lambda call: call.ended, timeout, "end of the call")
 

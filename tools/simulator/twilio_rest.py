@@ -61,7 +61,7 @@ class RestApi:
         app = web.Application()
         app.router.add_get(PATH, self._handle)
         app.router.add_post(PATH, self._handle)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", port).start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
