@@ -4,13 +4,14 @@ import functools
 import signal
 import sys
 from threading import Thread
-from time import time
+from time import sleep, time
 
 from flask import Flask, Response, abort, render_template, request
 from flask_sock import Sock
 from simple_websocket import Server
 from twilio.request_validator import RequestValidator
 from websockets.protocol import Side
+from werkzeug.exceptions import HTTPException
 from werkzeug.serving import make_server
 from wsproto.utilities import ProtocolError
 
@@ -23,6 +24,7 @@ from workflow_client import FAILURES, WorkflowClient
 
 MAX_RETURNS = 3  # how often in a row a call may come back after its stream has broken
 GOOD_STREAM_SECONDS = 15
+HARDLY_BEGUN_SECONDS = 3
 RULE = "=" * 70
 
 
@@ -79,13 +81,24 @@ def signed_by_twilio(url: str) -> bool:
     """Tell whether the request bears Twilio's signature for this URL."""
     validator = RequestValidator(settings().twilio_auth_token)
     signature = request.headers.get("X-Twilio-Signature", "")
-    return bool(validator.validate(url, request.form, signature))
+    try:
+        return bool(validator.validate(url, request.form, signature))
+    except ValueError:  # no URL: a stranger's request line may be anything
+        return False
 
 
 def is_full() -> bool:
     """Tell whether to take no more calls."""
     on_the_line = sum(call.stream.open for call in CALLS.copy())
     return DRAINING.is_set() or on_the_line >= settings().max_calls
+
+
+@app.errorhandler(404)
+@app.errorhandler(405)
+def refuse_other_requests(error: HTTPException) -> HTTPException:
+    """Tell the owner what Twilio asks for in vain: its Console may have another path or method."""
+    log.warning("refused %s %s: Twilio must ask POST /voice", request.method, request.path)
+    return error
 
 
 @app.errorhandler(ProtocolError)
@@ -116,22 +129,40 @@ def voice() -> Response:
         return after_transfer(attempt)
     if attempt > MAX_RETURNS:
         return twiml("unavailable.xml")
+    if not attempt:
+        return twiml("busy.xml") if is_full() else connect("connect.xml", attempt, "greeting")
+    end_old_stream(request.form.get("CallSid", ""))
     if after == "hold":
         return connect("connect.xml", attempt, request.args.get("opening", ""))
-    if is_full() and not attempt:
-        return twiml("busy.xml")
-    if attempt == MAX_RETURNS:
-        return connect("reconnect.xml", attempt, "bridge")
-    return connect("connect.xml", attempt, "bridge" if attempt else "greeting")
+    template = "reconnect.xml" if attempt == MAX_RETURNS else "connect.xml"
+    return connect(template, attempt, opening_again())
 
 
 def attempts() -> int:
     """Return how often the call has come back in a row: a stream that lasted was a good one."""
     attempt = max(0, request.args.get("attempt", 0, type=int))
-    began = request.args.get("began", 0, type=int)
-    if began and time() - began > GOOD_STREAM_SECONDS:
+    if stream_seconds() > GOOD_STREAM_SECONDS:
         return min(attempt, 1)
     return attempt
+
+
+def opening_again() -> str:
+    """Return the opening of a call that has come back: one that was hardly begun begins anew."""
+    opening = request.args.get("opening", "")
+    return opening if stream_seconds() < HARDLY_BEGUN_SECONDS and opening else "bridge"
+
+
+def stream_seconds() -> float:
+    """Return for how long the stream lasted with which the call comes back."""
+    began = request.args.get("began", 0, type=int)
+    return time() - began if began else 0.0
+
+
+def end_old_stream(call_sid: str) -> None:
+    """End the stream of a call that has come back: it is gone, and may still take a place here."""
+    for call in CALLS.copy():
+        if call.call.sid == call_sid:
+            call.stream.abort()
 
 
 def after_transfer(attempt: int) -> Response:
@@ -144,7 +175,7 @@ def after_transfer(attempt: int) -> Response:
 def connect(template: str, attempt: int, opening: str) -> Response:
     """Open the call's stream; should it break, Twilio comes back with the conversation."""
     conversation = request.args.get("conversation", "")
-    if not conversation and not is_full():
+    if not conversation and not attempt:
         conversation = start_conversation()
     return twiml(
         template,
@@ -153,7 +184,7 @@ def connect(template: str, attempt: int, opening: str) -> Response:
         called=request.form.get("To", ""),
         attempt=attempt,
         opening=opening,
-        comes_back=voice_path(conversation, attempt + 1, began=round(time())),
+        comes_back=voice_path(conversation, attempt + 1, began=round(time()), opening=opening),
     )
 
 
@@ -164,7 +195,9 @@ def start_conversation() -> str:
         return workflow().start(call_sid, caller, called)
     except FAILURES as error:
         log.error("[%s] no conversation with the workflow yet: %s", call_sid, error)
-        return ""
+    except Exception:  # noqa: BLE001 - a bug is told, and the call is answered
+        log.exception("[%s] a bug in this program", call_sid)
+    return ""
 
 
 def twiml(template: str, **values: object) -> Response:
@@ -208,8 +241,8 @@ def main() -> None:
     server = make_server("0.0.0.0", settings().port, app, threaded=True)
     tell_started()
     Thread(target=server.serve_forever, daemon=True).start()
-    while CALLS or not DRAINING.wait(0.5):
-        pass
+    while CALLS or not DRAINING.is_set():
+        sleep(0.5)
     sys.exit()
 
 

@@ -19,6 +19,22 @@ os.environ.setdefault("GEVENT_TRACK_GREENLET_TREE", "no")  # who spawned whom is
 graceful_timeout = 30  # seconds in which a stopping worker's calls must come to a pause
 
 
+def when_ready(arbiter: Any) -> None:
+    """Refuse a reload with bad settings: the workers that run go on with the old ones."""
+
+    def reload(*signalled: Any) -> None:
+        try:
+            settings()
+        except SettingsError as problems:
+            arbiter.log.error("Not reloaded. %s", problems)  # noqa: TRY400 - plain words
+        else:
+            arbiter.signal(*signalled)
+        finally:
+            settings.cache_clear()
+
+    signal.signal(signal.SIGHUP, reload)
+
+
 def post_worker_init(worker: Any) -> None:
     """Get ready for calls in each worker, once gevent has patched it."""
     import gevent  # noqa: PLC0415

@@ -131,8 +131,9 @@ class Realtime:
 
     def ping(self) -> None:
         """Ask for a sign of life."""
-        if self._connection:
-            self._connection.ping()
+        connection = self._connection
+        if connection:
+            connection.ping()
 
     def unanswered(self, now: float) -> float:
         """Return for how many seconds a ping has waited for a sign of life."""
@@ -142,8 +143,9 @@ class Realtime:
 
     def abort(self) -> None:
         """End the session: `events` ends."""
-        if self._connection:
-            self._connection.abort()
+        connection = self._connection
+        if connection:
+            connection.abort()
 
     def end(self) -> None:
         """End the session, and open no other."""
@@ -151,8 +153,9 @@ class Realtime:
         self.abort()
 
     def _send(self, kind: str, **body: Any) -> None:
-        if self._connection:
-            self._connection.send(json.dumps({"type": kind, **body}).encode())
+        connection = self._connection
+        if connection:
+            connection.send(json.dumps({"type": kind, **body}).encode())
 
     # --- what the rules decide --------------------------------------------------------------------
 
@@ -232,11 +235,12 @@ class Realtime:
             self._story.warn(f"not spoken whole: {why}")
         self._rules.voice_ended(mark, outcome(status, reason, code), why)
 
-    def on_error(self, kind: str, code: str, message: str, event_id: str) -> None:
-        """Tell what was refused."""
+    def on_error(self, kind: str, code: str, message: str, param: str, event_id: str) -> None:
+        """Tell what was refused; `param` names a field of ours."""
         if code == HARMLESS_CODE:
             return
-        self._story.warn(f"Realtime: {message or kind} ({code or kind})")
+        about = " ".join(filter(None, (code or kind, param)))
+        self._story.warn(f"Realtime: {message or kind} ({about})")
         refused_session = event_id == SESSION_UPDATE and kind == "invalid_request_error"
         if code in HOPELESS_CODES or refused_session:
             self.end()
@@ -291,6 +295,7 @@ EVENTS = {
         ),
     ),
     "error": Handler(
-        Realtime.on_error, ("error.type?", "error.code?", "error.message?", "error.event_id?")
+        Realtime.on_error,
+        ("error.type?", "error.code?", "error.message?", "error.param?", "error.event_id?"),
     ),
 }

@@ -12,6 +12,7 @@ from settings import Settings
 
 REST_SECONDS = 5.0  # in which the REST API must answer; by itself it would have for ever
 REST_PAUSES = (0.5, 1.0)  # seconds, before it is asked again
+URGENT_SECONDS = 2.0  # in which it must answer while the caller hears nothing
 FINISHED_SECONDS = 60.0
 E164 = re.compile(r"\+[1-9]\d{6,14}")
 
@@ -46,23 +47,24 @@ class TwilioCalls:
         if not self._settings.transfer_number:
             raise OSError("TRANSFER_NUMBER is not set")
         afterwards = voice_path(call.conversation, call.attempt, after="transfer")
-        self._run(
-            call,
+        twiml = self._render(
             "transfer.xml",
             caller_id=self._caller_id(call),
             afterwards=self._settings.webhook_url + afterwards,
         )
+        self._update(call, Twiml=twiml)
 
     def hold(self, call: Call) -> None:
         """Ask the caller to wait, and have the call come back to its opening."""
         comes_back = voice_path(
             call.conversation, call.attempt + 1, after="hold", opening=call.opening
         )
-        self._run(call, "hold.xml", comes_back=self._settings.webhook_url + comes_back)
+        twiml = self._render("hold.xml", comes_back=self._settings.webhook_url + comes_back)
+        self._post(call, URGENT_SECONDS, Twiml=twiml)
 
     def give_up(self, call: Call) -> None:
         """Say UNAVAILABLE, and end the call."""
-        self._run(call, "unavailable.xml")
+        self._post(call, URGENT_SECONDS, Twiml=self._render("unavailable.xml"))
 
     def is_finished(self, call_sid: str) -> bool:
         """Whether the call has come back though it was to be hung up."""
@@ -80,24 +82,23 @@ class TwilioCalls:
             return call.called
         return self._settings.twilio_phone_number
 
-    def _run(self, call: Call, template: str, **values: str) -> None:
-        twiml = self._templates.get_template(template).render(settings=self._settings, **values)
-        self._update(call, Twiml=twiml)
+    def _render(self, template: str, **values: str) -> str:
+        return self._templates.get_template(template).render(settings=self._settings, **values)
 
     def _update(self, call: Call, **change: str) -> None:
         for pause in REST_PAUSES:
             try:
-                return self._post(call, change)
+                return self._post(call, REST_SECONDS, **change)
             except (requests.HTTPError, requests.ConnectionError) as error:
                 if error.response is not None and error.response.status_code < 500:
                     raise
             sleep(pause)
-        return self._post(call, change)
+        return self._post(call, REST_SECONDS, **change)
 
-    def _post(self, call: Call, change: dict[str, str]) -> None:
+    def _post(self, call: Call, seconds: float, **change: str) -> None:
         account = self._settings.twilio_account_sid
         url = f"{self._settings.twilio_api_url}/2010-04-01/Accounts/{account}/Calls/{call.sid}.json"
         key = (account, self._settings.twilio_auth_token)
-        answer = requests.post(url, change, auth=key, timeout=REST_SECONDS)
+        answer = requests.post(url, change, auth=key, timeout=seconds)
         if answer.status_code != requests.codes.not_found:  # the call has ended by itself
             answer.raise_for_status()

@@ -26,9 +26,11 @@ START_SECONDS = 10.0  # in which a stream must tell which call it carries
 STALL_SECONDS = 10.0  # Twilio sends 50 frames a second: one that is silent for so long is gone
 UNANSWERED_SECONDS = 5.0  # Realtime answers pings: one that doesn't for so long is gone
 FRAME_SECONDS = 0.02
+JITTER_SECONDS = 1.0
 TICK_FRAMES = 10  # how often the rules look at the clock
 PING_FRAMES = 100
 WATCH_SECONDS = 1.0
+ACT_SECONDS = 8.0  # in which Twilio ends a stream that it was told to end
 RECONNECT_PAUSES = (0.0, 0.3, 0.6)  # seconds before each try to open a Realtime session
 LAST_RECONNECT_PAUSE = 1.0
 
@@ -47,6 +49,15 @@ class FrameClock:
     def __init__(self) -> None:
         """Begin at 0."""
         self.frames = 0
+        self._counted_until = 0.0
+
+    def count(self) -> None:
+        """Count a frame; of frames that come late, all at once, no more than JITTER_SECONDS."""
+        now = monotonic()
+        self._counted_until = max(self._counted_until, now - JITTER_SECONDS)
+        if self._counted_until < now:
+            self._counted_until += FRAME_SECONDS
+            self.frames += 1
 
     def __call__(self) -> float:
         """Return the time."""
@@ -93,18 +104,21 @@ class VoiceHandler:
 
     def run(self, messages: Iterator[bytes]) -> None:
         """Read Twilio's messages until the stream ends, and keep the time."""
-        self._story.tell(f"call {'resumed' if self.call.opening == 'bridge' else 'started'}")
+        resumed = self.call.opening in ("bridge", "no_transfer")
+        self._story.tell("call resumed" if resumed else "call started")
         CALLS.add(self)
         call = self.call
         self._workflow.resume(call.sid, call.conversation, call.caller, call.called)
         for work in (self._listen, self._answer):
             Thread(target=work, daemon=True).start()
-        for message in messages:
-            self._take(message)
-        self._ended.set()
-        self._realtime.end()
-        self._inbox.put(None)  # which ends `_answer`
-        self._story.tell("call ended")
+        try:
+            for message in messages:
+                self._take(message)
+        finally:
+            self._ended.set()
+            self._realtime.end()
+            self._inbox.put(None)  # which ends `_answer`
+            self._story.tell("call ended")
 
     def _listen(self) -> None:
         """Keep a Realtime session; when to give up is for the rules to decide."""
@@ -156,7 +170,7 @@ class VoiceHandler:
 
     def look(self, now: float) -> None:
         """End what has fallen silent; `watch` calls this for every call."""
-        if now - self.stream.quiet_since > STALL_SECONDS:
+        if self.stream.open and now - self.stream.quiet_since > STALL_SECONDS:
             self._story.warn("the stream has stalled")
             self.stream.abort()
         if self._realtime.unanswered(now) > UNANSWERED_SECONDS:
@@ -177,7 +191,10 @@ class VoiceHandler:
     def _take(self, message: bytes) -> None:
         sound = SOUND(message)
         if sound:
-            self._relay(sound[1])
+            try:
+                self._relay(sound[1])
+            except NotUnderstood as error:
+                self._story.warn(f"sound was not understood: {error}")
         else:
             self._dispatch(message, "event", MESSAGES, self)
         if self._clock.frames >= self._next_tick:
@@ -186,7 +203,7 @@ class VoiceHandler:
 
     def _relay(self, sound: bytes) -> None:
         """Pass on 20 ms of sound, base64 in quotes; a frame is a tick of the call's clock."""
-        self._clock.frames += 1
+        self._clock.count()
         self._realtime.append(sound)
 
     def _dispatch(
@@ -285,7 +302,13 @@ class VoiceHandler:
             action(self.call)
         except OSError as error:
             self._story.fail(f"could not {name}: {error}")
-            self._safely(self._rules.act_failed)
+        except Exception:  # noqa: BLE001 - a bug is told, and the call goes on
+            self._story.bug()
+        else:
+            if self._ended.wait(ACT_SECONDS):
+                return
+            self._story.fail(f"Twilio did not {name}")
+        self._safely(self._rules.act_failed)
 
 
 MESSAGES = {

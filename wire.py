@@ -15,7 +15,7 @@ from time import monotonic
 from websocket import WebSocketBadStatusException, WebSocketException, create_connection
 from websockets.exceptions import PayloadTooBig, ProtocolError
 from websockets.frames import Close, CloseCode, Frame, Opcode
-from websockets.protocol import SEND_EOF, Protocol, Side
+from websockets.protocol import SEND_EOF, Protocol, Side, State
 
 CONNECT_SECONDS = 5.0
 MAX_STREAM_MESSAGE = 64 * 1024  # bytes; one of Twilio's with 20 ms of sound has some 400
@@ -42,7 +42,8 @@ class Connection:
 
     def __init__(self, sock: socket.socket, side: Side, max_size: int) -> None:
         """Take over a connected socket; a message of more than `max_size` bytes ends it."""
-        sock.settimeout(None)
+        # TLS is waited for by polling: see `_receive_tls`
+        sock.settimeout(0.0 if isinstance(sock, ssl.SSLSocket) else None)
         self.open = True
         self.quiet_since = monotonic()
         self.unanswered_since: float | None = None  # the oldest ping without a sign of life since
@@ -61,7 +62,7 @@ class Connection:
         A binary message, which neither Twilio nor Realtime sends, is yielded as an empty one.
         """
         with suppress(OSError):  # reset by the other side, or aborted by another thread
-            while data := self._receive():
+            while self._protocol.state is State.OPEN and (data := self._receive()):
                 self.quiet_since = monotonic()
                 self.unanswered_since = None
                 yield from self._parse(data)
@@ -82,13 +83,11 @@ class Connection:
 
     def _receive_tls(self, sock: ssl.SSLSocket) -> bytes:
         # Before Python 3.13, reading and writing an SSL object at the same time breaks it. So
-        # reading takes the lock of sending, but only once there is something to read.
-        if not sock.pending():
-            readable = select.poll()
-            readable.register(sock, select.POLLIN)
-            readable.poll()
-        with self._sending:
-            return sock.recv(RECEIVE_BYTES)
+        # reading takes the lock of sending, but never waits with it.
+        while True:
+            with suppress(ssl.SSLWantReadError), self._sending:
+                return sock.recv(RECEIVE_BYTES)
+            wait_for(sock, select.POLLIN)
 
     def _parse(self, data: bytes) -> Iterator[bytes]:
         self._protocol.receive_data(data)
@@ -127,12 +126,17 @@ class Connection:
                 if data == SEND_EOF:
                     self._socket.shutdown(socket.SHUT_WR)
                     return
-                # One `send` is nearly always enough, and gevent's `sendall` costs twice as much.
-                sent = self._socket.send(data)
-                if sent < len(data):
-                    self._socket.sendall(data[sent:])
+                while data:  # gevent's `sendall` costs twice as much as one `send`
+                    data = data[self._send(data) :]
         except OSError:  # perhaps with half a frame sent: nothing more can be said
             self.abort()
+
+    def _send(self, data: bytes) -> int:
+        try:
+            return self._socket.send(data)
+        except ssl.SSLWantWriteError:
+            wait_for(self._socket, select.POLLOUT)
+            return 0
 
     # --- ending -----------------------------------------------------------------------------------
 
@@ -162,6 +166,13 @@ class Connection:
             socket.socket.shutdown(self._socket, how)
 
 
+def wait_for(sock: socket.socket, event: int) -> None:
+    """Wait until a socket can be read, or written, or has ended."""
+    poll = select.poll()
+    poll.register(sock, event)
+    poll.poll()
+
+
 @contextmanager
 def connect(url: str, headers: Mapping[str, str]) -> Iterator[Connection]:
     """Open a WebSocket, and release it in the end.
@@ -182,7 +193,7 @@ def _shake_hands(url: str, headers: Mapping[str, str]) -> socket.socket:
         opened = create_connection(url, CONNECT_SECONDS, header=headers, redirect_limit=0)
     except WebSocketBadStatusException as error:
         answer = error.resp_body or b""
-        raise Refused(error.status_code, answer.decode(errors="replace")) from error
+        raise Refused(error.status_code, answer[:500].decode(errors="replace")) from error
     except (WebSocketException, ValueError) as error:
         raise OSError(str(error)) from error
     assert opened.sock is not None

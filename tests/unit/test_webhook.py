@@ -113,7 +113,11 @@ def test_a_call_is_connected_to_its_stream_with_a_safety_net(site: Site) -> None
     assert again.path == "/voice"
     query = parse_qs(again.query)
     assert int(query.pop("began")[0]) == pytest.approx(time(), abs=60)
-    assert query == {"conversation": [conversation], "attempt": ["1"]}
+    assert query == {
+        "conversation": [conversation],
+        "attempt": ["1"],
+        "opening": ["greeting"],
+    }
 
 
 def test_asking_twice_for_a_call_starts_one_conversation(site: Site) -> None:
@@ -147,7 +151,7 @@ def test_attempts_are_counted_and_bounded(site: Site) -> None:
         seen.append(parameters(answer))
         answer = site.post(element(answer, "Redirect").text or "")
     assert [each["attempt"] for each in seen] == ["0", "1", "2", "3"]
-    assert [each["opening"] for each in seen] == ["greeting", "bridge", "bridge", "bridge"]
+    assert {each["opening"] for each in seen} == {"greeting"}, "nobody has been greeted"
     assert len({each["conversation"] for each in seen}) == 1
     assert verbs(answer) == ["Say", "Hangup"]
     assert element(answer, "Say").text == settings().unavailable
@@ -281,6 +285,29 @@ def test_odd_forms_are_answered_with_twiml(site: Site, form: dict[str, str]) -> 
     answer = site.post(form=form)
     assert answer.status_code == 200
     assert parameters(answer)["caller"] == form.get("From", "")
+
+
+@pytest.mark.parametrize("seconds", [0, 10])
+def test_a_caller_who_has_hardly_been_greeted_is_greeted_again(site: Site, seconds: int) -> None:
+    began = round(time()) - seconds
+    path = f"/voice?conversation=conv_1&attempt=1&opening=greeting&began={began}"
+    assert parameters(site.post(path))["opening"] == ("bridge" if seconds else "greeting")
+
+
+def test_a_call_that_comes_back_does_not_wait_for_the_workflow(site: Site) -> None:
+    assert parameters(site.post("/voice?conversation=&attempt=1"))["conversation"] == ""
+    assert site.openai.requests == []
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/voice"), ("POST", "/"), ("POST", "/Voice")])
+def test_what_twilio_asks_for_in_vain_leaves_a_line(
+    site: Site, caplog: pytest.LogCaptureFixture, method: str, path: str
+) -> None:
+    signed = {"X-Twilio-Signature": sign(PUBLIC_URL + path, {})}
+    answer = site.client.open(path, method=method, headers=signed)
+    assert answer.status_code in (404, 405)
+    (line,) = caplog.messages
+    assert line == f"refused {method} {path}: Twilio must ask POST /voice"
 
 
 def test_what_is_not_ours_is_refused(site: Site) -> None:
