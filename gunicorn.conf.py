@@ -26,7 +26,8 @@ def when_ready(arbiter: Any) -> None:
         try:
             settings()
         except SettingsError as problems:
-            arbiter.log.error("Not reloaded. %s", problems)  # noqa: TRY400 - plain words
+            one_line = " ".join(str(problems).split())
+            arbiter.log.error("Not reloaded. %s", one_line)  # noqa: TRY400 - plain words
         else:
             arbiter.signal(*signalled)
         finally:

@@ -46,14 +46,15 @@ class FrameClock:
     mark for missing, because we were late.
     """
 
-    def __init__(self) -> None:
-        """Begin at 0."""
+    def __init__(self, now: Callable[[], float] = monotonic) -> None:
+        """Begin at 0; `now` is the time of the world, in seconds."""
         self.frames = 0
+        self._now = now
         self._counted_until = 0.0
 
     def count(self) -> None:
         """Count a frame; of frames that come late, all at once, no more than JITTER_SECONDS."""
-        now = monotonic()
+        now = self._now()
         self._counted_until = max(self._counted_until, now - JITTER_SECONDS)
         if self._counted_until < now:
             self._counted_until += FRAME_SECONDS

@@ -272,17 +272,6 @@ def test_a_slow_workflow_is_bridged_by_fillers_in_turn(service: Service) -> None
     assert service.messages == ["slow one", "fast one", "slow two"]
 
 
-@pytest.mark.settings(FILLER_SECONDS="0.5", FILLER="Let me look.|One moment.")
-def test_no_filler_while_the_caller_goes_on(service: Service) -> None:
-    service.brain.reply = lambda text, history: Reply("It is.", first_delay=0.4)
-    call = service.call()
-    before = call.heard()
-    call.say("Is it")
-    service.wait_for_messages(1)
-    answered_turn(call, "the car you told me about yesterday", "It is.")
-    assert call.heard().removeprefix(before) == " It is."
-
-
 PATIENCE = pytest.mark.settings(
     IDLE_SECONDS="1", IDLE_PROMPT="Are you there?", GOODBYE="Thank you. Goodbye!"
 )

@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ import websocket
 
 from tests.conftest import Pool, both_kinds
 from tools.harness import (
+    ROOT,
     API_KEY,
     COLLEAGUE,
     COMMANDS,
@@ -40,6 +42,7 @@ from tools.ports import ReservedPort
 from tools.process_resources import tcp_ports
 from tools.simulator.load_balancer import LoadBalancer
 from tools.simulator.media_stream import StreamFaults
+from tools.simulator.openai_knobs import QUOTA_USED_UP
 from tools.simulator.openai_server import OpenAISimulator, RealtimeSession, Reply
 from tools.simulator.twilio_network import Call
 from tools.webhook import FORM, UNAVAILABLE, element, parameters, post
@@ -311,6 +314,24 @@ def test_realtime_stays_away_and_the_caller_hears_why(service: Service) -> None:
 
 
 @pytest.mark.thorough("it takes long")
+HOPELESS: dict[str, Callable[[Service], object]] = {
+    "a refused key": lambda service: setattr(service.realtime, "refuse_all", 401),
+    "no such model": lambda service: setattr(service.realtime, "model_is_gone", True),
+    "a used-up quota": lambda service: setattr(service.realtime, "fail_all", QUOTA_USED_UP),
+}
+
+
+@pytest.mark.parametrize("fault", HOPELESS)
+def test_what_cannot_get_better_is_told_at_once(service: Service, fault: str) -> None:
+    HOPELESS[fault](service)
+    call = service.network.call()
+    call.wait_ended()
+    assert call.said == [UNAVAILABLE]
+    assert len(call.streams) == 1
+    assert len([r for r in service.openai.requests if r.path.endswith("/realtime")]) <= 2
+    service.wait_for_log(rf"^\[{call.sid}\] given up: ")
+
+
 def test_a_failing_realtime_session_harms_no_other_call(service: Service) -> None:
     other = service.call()
     call = service.call()
@@ -358,7 +379,7 @@ def test_a_stream_that_stalls_is_given_up_and_the_call_goes_on(service: Service)
     introduce(service, call)
     call.stream.pause_sending()
     call.wait_for_stream(number=2, timeout=30)
-    lost = [line for line in service.log if "Realtime is gone" in line]
+    lost = [line for line in service.log if "Realtime is lost" in line]
     assert len(lost) <= 2, "it was to be noticed before Realtime is given up"
     hear_out(call, BRIDGE)
     assert_known_as_before(service, call)
@@ -473,7 +494,6 @@ def test_a_second_start_is_ignored(service: Service) -> None:
     assert told(service) == ["Hello"]
 
 
-@both_kinds
 def test_two_calls_that_share_an_id_do_not_disturb_each_other(
     service: Service, workflow: str
 ) -> None:
@@ -510,6 +530,7 @@ def own(pool: Pool, workflow: str) -> Iterator[Callable[..., Service]]:
                 "REALTIME_SESSION": str(pool.session_file({})),
                 "TRANSFER_NUMBER": COLLEAGUE,
                 "FILLER_SECONDS": "60",
+                "IDLE_SECONDS": "300",  # while other processes start
                 "GREETING": "Hello!",
                 **settings,
             },
@@ -632,6 +653,24 @@ def test_a_reload_lets_the_story_be_told_and_hands_the_call_over(
     assert call.heard().startswith(f"{before} {STORY} ")
     assert_known_as_before(service, call)
     eventually(lambda: workers.isdisjoint(service.process.workers), "end of the old workers", 30)
+
+
+@pytest.mark.thorough("how soon a process starts depends on how busy the machine is")
+def test_a_reload_with_bad_settings_leaves_the_old_workers_running(
+    own: Callable[..., Service], tmp_path: Path
+) -> None:
+    session = tmp_path / "session.json"
+    session.write_text((ROOT / "realtime_session.json").read_text("utf-8"), "utf-8")
+    service = own("gevent", REALTIME_SESSION=str(session))
+    call = service.call()
+    good = session.read_text("utf-8")
+    session.write_text('{"type": "realtime",', "utf-8")
+    service.process.signal(signal.SIGHUP)
+    service.wait_for_log("Not reloaded")
+    call.say("Are you there?")
+    hear_out(call, "You said: Are you there?.")
+    session.write_text(good, "utf-8")
+    restart_by_reload(service)
 
 
 class Fleet:
