@@ -21,11 +21,11 @@ import websocket
 
 from tests.conftest import Pool, both_kinds
 from tools.harness import (
-    ROOT,
     API_KEY,
     COLLEAGUE,
     COMMANDS,
     PUBLIC_URL,
+    ROOT,
     SECRETS,
     VOICE,
     Process,
@@ -313,7 +313,6 @@ def test_realtime_stays_away_and_the_caller_hears_why(service: Service) -> None:
     assert 2 <= len(call.streams) <= 5
 
 
-@pytest.mark.thorough("it takes long")
 HOPELESS: dict[str, Callable[[Service], object]] = {
     "a refused key": lambda service: setattr(service.realtime, "refuse_all", 401),
     "no such model": lambda service: setattr(service.realtime, "model_is_gone", True),
@@ -332,6 +331,7 @@ def test_what_cannot_get_better_is_told_at_once(service: Service, fault: str) ->
     service.wait_for_log(rf"^\[{call.sid}\] given up: ")
 
 
+@pytest.mark.thorough("it takes long")
 def test_a_failing_realtime_session_harms_no_other_call(service: Service) -> None:
     other = service.call()
     call = service.call()
