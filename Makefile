@@ -15,7 +15,7 @@ AT_ONCE = $(shell $(PYTHON) -c 'import os; print(max(1, (os.cpu_count() or 1) //
 # and do neither: pyenv has shims of versions that are switched off, Debian packs venv apart.
 USABLE := -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
 
-.PHONY: help demo run soak test test-all test-rest bench lint clean venv
+.PHONY: help demo run soak stress test test-all test-rest bench lint clean venv
 
 help:
 	@echo 'make demo    hear a phone call through the real app (SCENARIO=barge-in and others; SCENARIO=list)'
@@ -24,6 +24,7 @@ help:
 	@echo 'make test-all  run all tests, soak and benchmark, on every Python from 3.10 to 3.13 that is here'
 	@echo 'make bench   measure how many calls a core carries (BENCH=--quick; BENCH=--help lists all)'
 	@echo 'make soak    place 1,000 calls in quick succession and show that nothing is left behind'
+	@echo 'make stress  run the fast tests ten times beside busy loops, and once standing still (STRESS=3)'
 	@echo 'make lint    check style, types and clarity'
 	@echo 'make clean   remove what the others made'
 
@@ -35,6 +36,9 @@ run: .venv/.app
 
 soak: .venv/.dev
 	@$(TIMED) $(PYTHON) -m tools.soak $(SOAK)
+
+stress: .venv/.dev
+	@$(PYTHON) -m tools.stress $(STRESS)
 
 lint: .venv/.dev
 	$(PYTHON) -m ruff check

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from tools.clarity import MOST_ATTRIBUTES, attributes
@@ -13,9 +14,15 @@ ROOT = Path(__file__).parent.parent
 FILES = sorted(file for folder in ("tools", "tests") for file in (ROOT / folder).rglob("*.py"))
 
 
+@cache
+def nodes(file: Path) -> list[ast.AST]:
+    """List what a file consists of; it is parsed only once."""
+    return list(ast.walk(ast.parse(file.read_bytes())))
+
+
 def classes() -> Iterator[tuple[Path, ast.ClassDef]]:
     for file in FILES:
-        for node in ast.walk(ast.parse(file.read_bytes())):
+        for node in nodes(file):
             if isinstance(node, ast.ClassDef):
                 yield file.relative_to(ROOT), node
 
@@ -35,6 +42,6 @@ def test_no_class_of_tools_and_tests_keeps_more_than_a_reader_can_hold_in_mind()
 
 def test_no_test_imports_from_another_test() -> None:
     for file in FILES:
-        for node in ast.walk(ast.parse(file.read_bytes())):
+        for node in nodes(file):
             if isinstance(node, ast.ImportFrom) and node.module:
                 assert not node.module.split(".")[-1].startswith("test_"), f"{file}:{node.lineno}"
