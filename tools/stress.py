@@ -29,7 +29,7 @@ STOPPED_SECONDS = 6.0
 MOMENTS = (10.0, 60.0)  # seconds after the start, between which a run is stopped
 
 
-class Outcome(NamedTuple):
+class StressRun(NamedTuple):
     """How a run went: beside what, for how many seconds, and what failed in it."""
 
     beside: str
@@ -85,7 +85,7 @@ def stand_still(pid: int) -> None:
     signal_all(pids, signal.SIGCONT)
 
 
-def run(beside: str, stopped_at: float | None = None) -> Outcome:
+def run(beside: str, stopped_at: float | None = None) -> StressRun:
     """Run the tests, and stop them at that moment if one is given."""
     began = time.monotonic()
     tests = subprocess.Popen(COMMAND, cwd=HERE, stdout=subprocess.PIPE, text=True)
@@ -95,7 +95,7 @@ def run(beside: str, stopped_at: float | None = None) -> Outcome:
     output, _ = tests.communicate()
     failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", output, re.MULTILINE)
     summary = output.strip().rpartition("\n")[2].strip("= ")
-    return Outcome(beside, time.monotonic() - began, tests.returncode, summary, failed)
+    return StressRun(beside, time.monotonic() - began, tests.returncode, summary, failed)
 
 
 def main() -> int:
