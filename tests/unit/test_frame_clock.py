@@ -7,7 +7,7 @@ import pytest
 from voice_handler import FRAME_SECONDS, JITTER_SECONDS, FrameClock
 
 
-class Line:
+class FrameSource:
     """Frames that come when the test says."""
 
     def __init__(self) -> None:
@@ -21,39 +21,39 @@ class Line:
 
 
 def test_time_passes_with_the_frames() -> None:
-    line = Line()
-    line.frames(500)
-    assert line.clock() == pytest.approx(10, abs=JITTER_SECONDS)
+    source = FrameSource()
+    source.frames(500)
+    assert source.clock() == pytest.approx(10, abs=JITTER_SECONDS)
 
 
 def test_time_stands_still_without_frames() -> None:
-    line = Line()
-    line.frames(50)
-    before = line.clock()
-    line.world += 60
-    assert line.clock() == before
+    source = FrameSource()
+    source.frames(50)
+    before = source.clock()
+    source.world += 60
+    assert source.clock() == before
 
 
 def test_frames_that_come_late_all_at_once_are_not_taken_for_silence() -> None:
-    line = Line()
-    line.frames(500)
-    before = line.clock()
-    line.world += 6
-    line.frames(300, every=0)
-    assert line.clock() <= before + JITTER_SECONDS + FRAME_SECONDS
+    source = FrameSource()
+    source.frames(500)
+    before = source.clock()
+    source.world += 6
+    source.frames(300, every=0)
+    assert source.clock() <= before + JITTER_SECONDS + FRAME_SECONDS
 
 
 def test_a_little_jitter_costs_no_time() -> None:
-    line = Line()
-    line.frames(500)
-    before = line.clock()
+    source = FrameSource()
+    source.frames(500)
+    before = source.clock()
     for _ in range(10):
-        line.world += 0.5
-        line.frames(25, every=0)
-    assert line.clock() == pytest.approx(before + 5, abs=FRAME_SECONDS)
+        source.world += 0.5
+        source.frames(25, every=0)
+    assert source.clock() == pytest.approx(before + 5, abs=FRAME_SECONDS)
 
 
 def test_skipped_frames_only_slow_it_down() -> None:
-    line = Line()
-    line.frames(100, every=2 * FRAME_SECONDS)
-    assert line.clock() == pytest.approx(100 * FRAME_SECONDS, abs=FRAME_SECONDS)
+    source = FrameSource()
+    source.frames(100, every=2 * FRAME_SECONDS)
+    assert source.clock() == pytest.approx(100 * FRAME_SECONDS, abs=FRAME_SECONDS)

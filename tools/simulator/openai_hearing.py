@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import audioop
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # from 3.13 on it is audioop-lts
+    import audioop
 
 WINDOW_MS = 20
 ONSET_WINDOWS = 2
