@@ -24,7 +24,7 @@ from workflow_client import FAILURES, WorkflowClient
 
 MAX_RETURNS = 3  # how often in a row a call may come back after its stream has broken
 GOOD_STREAM_SECONDS = 15
-HARDLY_BEGUN_SECONDS = 3
+HARDLY_BEGUN_SECONDS = 1.0
 RULE = "=" * 70
 
 
@@ -154,7 +154,7 @@ def opening_again() -> str:
 
 def stream_seconds() -> float:
     """Return for how long the stream lasted with which the call comes back."""
-    began = request.args.get("began", 0, type=int)
+    began = request.args.get("began", 0.0, type=float)
     return time() - began if began else 0.0
 
 
@@ -184,7 +184,7 @@ def connect(template: str, attempt: int, opening: str) -> Response:
         called=request.form.get("To", ""),
         attempt=attempt,
         opening=opening,
-        comes_back=voice_path(conversation, attempt + 1, began=round(time()), opening=opening),
+        comes_back=voice_path(conversation, attempt + 1, began=f"{time():.1f}", opening=opening),
     )
 
 

@@ -228,7 +228,7 @@ def test_an_abandoned_stream_keeps_the_conversation_locked_until_its_reply_would
     simulator: OpenAISimulator, sdk: openai.OpenAI, stored: bool
 ) -> None:
     simulator.brain.store_aborted = stored
-    simulator.brain.reply = lambda text, _: Reply("Half heard.", chunk_delay=0.1)
+    simulator.brain.reply = lambda text, _: Reply("Half heard.", chunk_delay=1.0)
     conversation = sdk.conversations.create().id
     with sdk.responses.create(
         **WORKFLOW, conversation=conversation, input="Hello", stream=True
@@ -487,6 +487,7 @@ def test_a_run_survives_its_broken_stream(
 # ---------------------------------------------------------------- as a process, and under load
 
 
+@pytest.mark.thorough("it starts a process")
 def test_it_runs_as_a_process_of_its_own() -> None:
     command = [sys.executable, "-m", "tools.simulator", "openai", "--port", "0"]
     root = Path(__file__).parent.parent
