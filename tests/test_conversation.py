@@ -33,6 +33,12 @@ FIRST, SECOND, THIRD = (
 )
 
 
+LATER_WORDS = [
+    pytest.param(words, marks=pytest.mark.thorough("it takes eight seconds"))
+    for words in ("noise nobody", "whole engine")
+]
+
+
 class DrawlingMouth:
     """Say every letter three times, which takes as long as a person takes to say a word."""
 
@@ -81,7 +87,7 @@ def test_caller_interrupts_and_the_workflow_learns_what_was_heard(service: Servi
     assert_same_to_a_word(told, heard)
 
 
-@pytest.mark.parametrize("words_first", ["a car came", "noise nobody", "whole engine"])
+@pytest.mark.parametrize("words_first", ["a car came", *LATER_WORDS])
 def test_the_workflow_is_told_to_the_word_even_while_the_sentence_is_generated(
     service: Service, words_first: str
 ) -> None:
@@ -512,6 +518,7 @@ GERMAN = pytest.mark.settings(
 )
 
 
+@pytest.mark.thorough("tests/unit tries each phrase; this takes nine seconds")
 @GERMAN
 def test_every_phrase_the_caller_hears_is_a_setting(service: Service) -> None:
     service.brain.reply = lambda text, history: (

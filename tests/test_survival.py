@@ -36,6 +36,7 @@ from tools.harness import (
     eventually,
     hear_out,
     serves,
+    settle,
 )
 from tools.log_check import NOT_UNDERSTOOD, check_lines
 from tools.ports import ReservedPort
@@ -938,6 +939,7 @@ def test_a_call_that_comes_back_to_a_full_process_is_not_told_that_it_is_busy(
     call = service.call()
     resumed = post(service, "/voice?conversation=conv_1&attempt=1")
     assert parameters(resumed.text)["conversation"] == "conv_1"
+    settle(call)
     call.stream.reset()
     hear_out(call, BRIDGE)  # at once or, if its old stream still took the place, a second later
     assert element(post(service).text, "Reject").attrib == {"reason": "busy"}

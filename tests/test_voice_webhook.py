@@ -29,6 +29,7 @@ def test_the_call_is_answered_though_the_workflow_cannot_be_reached(service: Ser
     service.wait_for_log(rf"^\[{call.sid}\] no conversation")
 
 
+@pytest.mark.thorough("it takes six seconds")
 def test_a_workflow_that_hangs_does_not_cost_the_call(service: Service) -> None:
     service.brain.create_delay = 30
     call = service.call(patience=15)

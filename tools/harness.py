@@ -45,6 +45,7 @@ API_KEY = "sk-the-key-of-openai"
 AGENT_KEY = "sk-the-key-of-the-agent"
 SECRETS = (AUTH_TOKEN, API_KEY, AGENT_KEY)
 PUBLIC_URL = "https://voice.example.com"
+HARDLY_BEGUN_SECONDS = 4.0  # the app counts whole seconds, up to 3
 CUT_IN = re.compile(r'\[The caller cut in\. [^"\]]*"(.*?)"\] ?')
 
 
@@ -87,6 +88,7 @@ class Service:
         self.settings = {**self._own_settings(), **settings}
         self.process = Process(COMMANDS[mode], environment(self.settings))
         self._warm: set[int] = set()
+        self._before = Resources(0, 0, 0)
         try:
             self.process.wait_until_it_serves(self.url)
             self.begin()
@@ -126,7 +128,9 @@ class Service:
 
     def begin(self) -> None:
         """Forget the last test: knobs as they were, nothing on record."""
-        self._before = self._resources()
+        held = self._resources()
+        # gevent's resolver has a thread, which ends after some idle seconds and comes back
+        self._before = held._replace(threads=max(held.threads, self._before.threads))
         self.openai.forget()
         self.openai.mouth = VOICE
         self.network.forget()
@@ -255,6 +259,11 @@ def hear_out(call: Call, words: str, timeout: float = PATIENCE) -> None:
     """Wait until the caller has heard these words and nothing is left to be played."""
     call.wait_for_heard(words, timeout)
     call.wait_until(is_heard_out, timeout, f"end of what was said after {words!r}")
+
+
+def settle(call: Call) -> None:
+    """Wait until the call is more than hardly begun: lost sooner, it would be greeted anew."""
+    call.wait_until(lambda call: call.now() > HARDLY_BEGUN_SECONDS, what="passing time")
 
 
 def is_heard_out(call: Call) -> bool:

@@ -548,6 +548,7 @@ print(heard == [f"You said: I am {number}." for number in range(8)])
 """
 
 
+@pytest.mark.thorough("it starts a process; calls of the fast tier are greenlets, too")
 def test_calls_may_be_greenlets(openai: OpenAISimulator, kind: str) -> None:
     openai.brain.create_delay = 0.05  # so that they meet
     where = {"agent_workflow_id": KINDS[kind], "openai_base_url": openai.base_url}
