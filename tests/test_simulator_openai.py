@@ -223,6 +223,7 @@ def test_two_replies_at_once_on_one_conversation_are_refused(
     assert "conversation_locked" in simulator.refusals[0]
 
 
+@pytest.mark.thorough("a machine that stalls for a second is too late")
 @pytest.mark.parametrize("stored", [True, False])
 def test_an_abandoned_stream_keeps_the_conversation_locked_until_its_reply_would_be_complete(
     simulator: OpenAISimulator, sdk: openai.OpenAI, stored: bool
