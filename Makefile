@@ -57,7 +57,7 @@ test-all: test test-rest
 test-rest: .venv/.dev
 	$(PYTEST) --tier rest --durations 10
 	$(TIMED) $(PYTHON) -m tools.soak $(SOAK)
-	$(TIMED) $(PYTHON) -m tools.bench --quick
+	$(TIMED) $(PYTHON) -m tools.bench --quick || [ $$? -eq 3 ]  # 3: this machine is too busy
 	@$(MAKE) --no-print-directory --jobs $(AT_ONCE) $(addprefix test-,$(OTHERS))
 
 test-%: .venv-%/.dev
