@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 from tools.clarity import MOST_ATTRIBUTES, attributes
 
+pytestmark = pytest.mark.xdist_group("names")  # every file is parsed only once
 ROOT = Path(__file__).parent.parent
 FILES = sorted(file for folder in ("tools", "tests") for file in (ROOT / folder).rglob("*.py"))
 

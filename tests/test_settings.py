@@ -156,6 +156,7 @@ def test_an_assistant_at_openai_itself_is_warned_of_at_start(command: str) -> No
         assert "2026-08-26" not in process.output
 
 
+@pytest.mark.thorough("it starts a process")
 def test_settings_come_from_the_env_file_and_real_variables_win(tmp_path: Path) -> None:
     copy_of_the_app(tmp_path)
     lines = [f"{name}='{value}'" for name, value in GOOD.items()]
