@@ -62,10 +62,12 @@ class Connection:
         A binary message, which neither Twilio nor Realtime sends, is yielded as an empty one.
         """
         with suppress(OSError):  # reset by the other side, or aborted by another thread
-            while self._protocol.state is State.OPEN and (data := self._receive()):
+            while self.open and (data := self._receive()):
                 self.quiet_since = monotonic()
                 self.unanswered_since = None
                 yield from self._parse(data)
+                if self._protocol.state is not State.OPEN:
+                    break
         self.abort()
 
     @property
