@@ -15,6 +15,9 @@ NO_CODE = {
     *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE),
     *(tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER),
 }
+# From Python 3.12 on an f-string is many tokens; here it is one, as it was before.
+FSTRING_START = getattr(tokenize, "FSTRING_START", -1)
+FSTRING_END = getattr(tokenize, "FSTRING_END", -1)
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 # As a line of their own these do a statement's work: `a or b()`, `b() if a else c()`, `[f(x) …]`
@@ -32,13 +35,17 @@ class Source:
     def _tokens_by_line(self) -> dict[int, int]:
         """Count the tokens that begin in each line of code: no blanks, comments, docstrings."""
         lines: dict[int, int] = {}
+        fstrings = 0  # how deep in them
         with tokenize.open(self.path) as file:
             for token in tokenize.generate_tokens(file.readline):
                 if token.type in NO_CODE:
                     continue
                 for line in range(token.start[0], token.end[0] + 1):
                     lines.setdefault(line, 0)
-                lines[token.start[0]] += 1
+                fstrings -= token.type == FSTRING_END
+                if not fstrings and token.type != FSTRING_END:
+                    lines[token.start[0]] += 1
+                fstrings += token.type == FSTRING_START
         for node in ast.walk(self.tree):
             if isinstance(node, DOCUMENTED) and ast.get_docstring(node) is not None:
                 docstring = node.body[0]
