@@ -240,7 +240,7 @@ def test_opening_the_log_makes_every_handlers_lines_safe(
     open_log()
     open_log()  # as each worker does
 
-    logging.getLogger("some.library").warning("from %s", "+15552223333")
+    logging.getLogger("some.package").warning("from %s", "+15552223333")
     log.info("to %s", "+15550001144")
     access.warning('"GET /voice?From=%%2B15552223333 HTTP/1.1" 403 %d', 12)
     assert capsys.readouterr().err == "from ***33\nto ***44\n"
