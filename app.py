@@ -16,6 +16,7 @@ from werkzeug.serving import make_server
 from wsproto.utilities import ProtocolError
 
 from logs import log, open_log
+from places import PLACES
 from settings import settings
 from twilio_calls import TwilioCalls, voice_path
 from voice_handler import CALLS, DRAINING, carry, watch
@@ -89,8 +90,7 @@ def signed_by_twilio(url: str) -> bool:
 
 def is_full() -> bool:
     """Tell whether to take no more calls."""
-    on_the_line = sum(call.stream.open for call in CALLS.copy())
-    return DRAINING.is_set() or on_the_line >= settings().max_calls
+    return DRAINING.is_set() or PLACES.are_taken(settings().max_calls)
 
 
 @app.errorhandler(404)
@@ -177,6 +177,9 @@ def connect(template: str, attempt: int, opening: str) -> Response:
     conversation = request.args.get("conversation", "")
     if not conversation and not attempt:
         conversation = start_conversation()
+    now = f"{time():.1f}"
+    since = request.args.get("since", now)
+    comes_back = voice_path(conversation, attempt + 1, since=since, began=now, opening=opening)
     return twiml(
         template,
         conversation=conversation,
@@ -184,7 +187,8 @@ def connect(template: str, attempt: int, opening: str) -> Response:
         called=request.form.get("To", ""),
         attempt=attempt,
         opening=opening,
-        comes_back=voice_path(conversation, attempt + 1, began=f"{time():.1f}", opening=opening),
+        since=since,
+        comes_back=comes_back,
     )
 
 
@@ -210,7 +214,8 @@ def twiml(template: str, **values: object) -> Response:
 def media_stream(ws: Server) -> None:
     """Carry one call."""
     stream = Connection(ws.sock, Side.SERVER, MAX_STREAM_MESSAGE)
-    carry(stream, settings(), workflow(), twilio_calls())
+    with PLACES.taken_by(stream):
+        carry(stream, settings(), workflow(), twilio_calls())
     ws.connected = False  # it has been closed already
 
 

@@ -25,10 +25,18 @@ class Call:
     conversation: str  # "" if it couldn't be started yet
     attempt: int  # how often the call has come back
     opening: str  # the setting that is said first: "greeting", "bridge" or "no_transfer"
+    since: str = ""  # when the call began, before any of its streams: seconds of the epoch
 
     def begun(self) -> "Call":
         """Return the call as it is once the caller has heard something."""
         return replace(self, opening="bridge", attempt=0)
+
+    def age(self, now: float) -> float:
+        """Return for how many seconds the call has lasted; `now` is of the epoch, too."""
+        try:
+            return max(now - float(self.since), 0.0)
+        except ValueError:  # our TwiML is the user's to edit
+            return 0.0
 
 
 class CallControl(Protocol):
@@ -79,4 +87,5 @@ def read_start(message: Any) -> Call:
         conversation=text(message, "start.customParameters.conversation?"),
         attempt=int(attempt) if attempt.isdecimal() else 0,
         opening=text(message, "start.customParameters.opening?"),
+        since=text(message, "start.customParameters.since?"),
     )

@@ -5,6 +5,7 @@ import os
 import signal
 from typing import Any
 
+from places import PLACES
 from settings import SettingsError, settings
 
 try:
@@ -34,6 +35,21 @@ def when_ready(arbiter: Any) -> None:
             settings.cache_clear()
 
     signal.signal(signal.SIGHUP, reload)
+
+
+def pre_fork(_: Any, worker: Any) -> None:
+    """Let the workers know how many calls they carry together."""
+    worker.tally = PLACES.open_tally()
+
+
+def post_fork(_: Any, worker: Any) -> None:
+    """Have this worker count its own."""
+    PLACES.use_tally(worker.tally)
+
+
+def child_exit(_: Any, worker: Any) -> None:
+    """Forget the calls of a worker that has ended: they come back, to another."""
+    PLACES.close_tally(worker.tally)
 
 
 def post_worker_init(worker: Any) -> None:

@@ -21,16 +21,17 @@ class Caller(Enum):
 class Stretch:
     """What the caller says, or keys in, in one go."""
 
+    due: float = inf  # when it is given up, or the keys are complete
+    speaking: bool = False  # its end has not been heard
     keys: str = ""
     words: str | None = None  # None until they are known, "" if it was a noise
-    due: float = inf  # when the transcript is given up, or the keys are complete
 
     @property
     def state(self) -> Caller:
         """Tell what the caller does, as far as this stretch goes."""
         if self.words is not None:
             return Caller.SILENT
-        if self.due == inf:
+        if self.speaking:
             return Caller.SPEAKING
         return Caller.AWAITED
 
@@ -60,12 +61,13 @@ class Hearing:
         """Hear a stretch of speech begin; whatever was spoken before it has ended."""
         for earlier in self._stretches:
             self.stop(earlier, now)
-        self._stretches.setdefault(item, Stretch())
+        self._stretches.setdefault(item, Stretch(now + self._limits.speech, speaking=True))
 
     def stop(self, item: str, now: float) -> None:
         """Hear it end: wait for its transcript."""
         stretch = self._stretches.get(item)
-        if stretch and stretch.due == inf:
+        if stretch and stretch.speaking:
+            stretch.speaking = False
             stretch.due = now + self._limits.transcript
 
     def transcribe(self, item: str, words: str | None) -> None:
@@ -94,7 +96,7 @@ class Hearing:
             stretch.words = self._lines.inaudible
 
     def expire(self, now: float) -> None:
-        """Give up transcripts that are overdue; complete keys after a pause."""
+        """Give up speech and transcripts that are overdue; complete keys after a pause."""
         for stretch in self._stretches.values():
             if stretch.words is None and now >= stretch.due:
                 stretch.words = self._keyed(stretch.keys) if stretch.keys else self._lines.inaudible

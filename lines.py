@@ -32,6 +32,7 @@ class Limits:
     filler_again: float = 2.0  # and before the next one
     idle: float = 15.0  # the caller's silence before the prompt, and again before the goodbye
     longest: float = 3600.0  # the whole call
+    speech: float = 180.0  # the longest stretch: who never pauses is a radio, or its end was lost
     transcript: float = 2.3  # from the end of speech to its words
     keys: float = 2.0  # the pause that completes what is keyed in
     patience: float = 3.5  # unanswered silence, or silence without a session, before a hold

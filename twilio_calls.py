@@ -46,7 +46,7 @@ class TwilioCalls:
         """Connect the caller to TRANSFER_NUMBER; if nobody answers, the call comes back."""
         if not self._settings.transfer_number:
             raise OSError("TRANSFER_NUMBER is not set")
-        afterwards = voice_path(call.conversation, call.attempt, after="transfer")
+        afterwards = voice_path(call.conversation, call.attempt, since=call.since, after="transfer")
         twiml = self._render(
             "transfer.xml",
             caller_id=self._caller_id(call),
@@ -57,7 +57,11 @@ class TwilioCalls:
     def hold(self, call: Call) -> None:
         """Ask the caller to wait, and have the call come back to its opening."""
         comes_back = voice_path(
-            call.conversation, call.attempt + 1, after="hold", opening=call.opening
+            call.conversation,
+            call.attempt + 1,
+            since=call.since,
+            after="hold",
+            opening=call.opening,
         )
         twiml = self._render("hold.xml", comes_back=self._settings.webhook_url + comes_back)
         self._post(call, URGENT_SECONDS, Twiml=twiml)
@@ -90,7 +94,7 @@ class TwilioCalls:
             try:
                 return self._post(call, REST_SECONDS, **change)
             except (requests.HTTPError, requests.ConnectionError) as error:
-                if error.response is not None and error.response.status_code < 500:
+                if error.response is not None and not is_passing(error.response.status_code):
                     raise
             sleep(pause)
         return self._post(call, REST_SECONDS, **change)
@@ -102,3 +106,8 @@ class TwilioCalls:
         answer = requests.post(url, change, auth=key, timeout=seconds)
         if answer.status_code != requests.codes.not_found:  # the call has ended by itself
             answer.raise_for_status()
+
+
+def is_passing(status: int) -> bool:
+    """Tell whether what was refused with an HTTP status may be granted in a moment."""
+    return status == requests.codes.too_many_requests or status >= 500

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain, repeat
 from queue import Queue
 from threading import Event, Lock, Thread, Timer
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 from typing import Any
 
 from call import Call, CallControl, find_start
@@ -340,7 +340,9 @@ def begin(port: Port, clock: Callable[[], float], call: Call, settings: Settings
         "no_transfer": (settings.no_transfer, settings.notes.not_transferred),
     }
     opening, note = openings.get(call.opening, (settings.greeting, ""))
-    return Conversation(port, clock, opening, note, lines=lines(settings), limits=limits(settings))
+    time_left = max(settings.max_call_seconds - call.age(time()), 0.0)
+    limits = Limits(filler=settings.filler_seconds, idle=settings.idle_seconds, longest=time_left)
+    return Conversation(port, clock, opening, note, lines=lines(settings), limits=limits)
 
 
 def lines(settings: Settings) -> Lines:
@@ -356,15 +358,6 @@ def lines(settings: Settings) -> Lines:
         not_transferred=settings.notes.not_transferred,
         keys=settings.notes.keys,
         inaudible=settings.notes.inaudible,
-    )
-
-
-def limits(settings: Settings) -> Limits:
-    """Return how long things may take."""
-    return Limits(
-        filler=settings.filler_seconds,
-        idle=settings.idle_seconds,
-        longest=settings.max_call_seconds,
     )
 
 

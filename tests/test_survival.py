@@ -932,6 +932,26 @@ def test_more_calls_than_allowed_are_told_that_the_line_is_busy(service: Service
     hear_out(fourth, "You said: At last.")
 
 
+@pytest.mark.thorough("it starts a process with two workers")
+def test_workers_share_their_places(own: Callable[..., Service]) -> None:
+    """Whichever of them the webhook meets, and whichever the stream."""
+    service = own("gevent", WEB_CONCURRENCY="2", MAX_CALLS="3")
+    service.brain.reply = tells_stories
+    calls = [service.call() for _ in range(6)]
+    assert all(len(call.streams) == 1 for call in calls)
+    seventh = service.network.call()
+    seventh.wait_ended()
+    assert seventh.status == "busy"
+    for n, call in enumerate(calls):
+        call.say(f"I am caller {n}")
+        hear_out(call, f"You said: I am caller {n}.")
+    carrying = max(service.process.workers, key=lambda pid: len(tcp_ports(pid)))
+    os.kill(carrying, signal.SIGKILL)
+    for n, call in enumerate(calls):
+        call.say(f"I am still caller {n}")
+        hear_out(call, f"You said: I am still caller {n}.")
+
+
 @pytest.mark.settings(MAX_CALLS="1")
 def test_a_call_that_comes_back_to_a_full_process_is_not_told_that_it_is_busy(
     service: Service,

@@ -15,6 +15,7 @@ PARAMETERS = {
     "called": "+15550001111",
     "attempt": "2",
     "opening": "bridge",
+    "since": "1795651200.0",
 }
 
 
@@ -41,6 +42,7 @@ def test_a_start_tells_who_calls_whom_and_how_far_the_call_is() -> None:
         conversation="conv_1",
         attempt=2,
         opening="bridge",
+        since="1795651200.0",
     )
 
 
@@ -81,3 +83,12 @@ def test_sound_other_than_mulaw_is_refused_in_one_clear_line(
 
 def test_a_stream_that_ends_before_its_start_carries_no_call() -> None:
     assert find_start(iter([b'{"event": "stop"}'])) is None
+
+
+@pytest.mark.parametrize(
+    ("since", "age"), [("1000.0", 60.0), ("1100", 0.0), ("", 0.0), ("yesterday", 0.0)]
+)
+def test_the_age_of_a_call_counts_from_its_first_stream(since: str, age: float) -> None:
+    call = find_start(iter([start(customParameters={**PARAMETERS, "since": since})]))
+    assert call
+    assert call.age(1060.0) == age

@@ -471,6 +471,19 @@ def test_a_stop_that_never_comes_is_made_up_for_by_the_next_start() -> None:
     assert call.asked == ["[inaudible] two"]
 
 
+def test_speech_whose_end_is_never_told_does_not_hold_up_the_answer_for_ever() -> None:
+    call = told("It is ready.")
+    call.caller_hears()
+    call.forget()
+    call.rules.caller_speaks("i2")
+    call.wait(179)
+    assert call.done == []
+    call.wait(2)
+    assert call.said == [LINES.say_again]
+    call.rules.caller_said("i2", "and my keys?")
+    assert call.asked == ["and my keys?"], "late words are words all the same"
+
+
 def test_a_transcript_that_never_comes_is_asked_for() -> None:
     call = greeted()
     call.rules.caller_speaks("i1")

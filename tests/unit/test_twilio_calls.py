@@ -17,7 +17,7 @@ from settings import Settings
 from tests.unit.environment import REQUIRED
 from twilio_calls import TwilioCalls
 
-CALL = Call("CA1", "MZ1", "+15552223333", "+15550001111", "conv 1", 1, "greeting")
+CALL = Call("CA1", "MZ1", "+15552223333", "+15550001111", "conv 1", 1, "greeting", "1000.5")
 
 
 class Rest(ThreadingHTTPServer):
@@ -84,7 +84,7 @@ def test_a_call_is_hung_up(calls: TwilioCalls, rest: Rest) -> None:
     assert not calls.is_finished("CA1")
 
 
-@pytest.mark.parametrize("statuses", [[500], [503, 500]])
+@pytest.mark.parametrize("statuses", [[500], [503, 500], [429, 429]])
 def test_what_stumbles_is_asked_again(calls: TwilioCalls, rest: Rest, statuses: list[int]) -> None:
     rest.statuses = [*statuses]
     calls.hang_up(CALL)
@@ -116,7 +116,9 @@ def test_a_transfer_dials_the_number_and_comes_back_afterwards(
     dial = twiml(rest)[0]
     assert (dial.tag, dial.text) == ("Dial", "+15554445555")
     assert dial.attrib["callerId"] == "+15550001111"
-    where = REQUIRED["webhook_url"] + "/voice?conversation=conv+1&attempt=1&after=transfer"
+    where = (
+        REQUIRED["webhook_url"] + "/voice?conversation=conv+1&attempt=1&since=1000.5&after=transfer"
+    )
     assert dial.attrib["action"] == where
 
 
@@ -138,10 +140,8 @@ def test_on_hold_the_caller_hears_why_and_comes_back(calls: TwilioCalls, rest: R
     calls.hold(CALL)
     say, redirect = twiml(rest)
     assert (say.tag, say.text) == ("Say", "One moment, please.")
-    where = (
-        REQUIRED["webhook_url"] + "/voice?conversation=conv+1&attempt=2&after=hold&opening=greeting"
-    )
-    assert (redirect.tag, redirect.text) == ("Redirect", where)
+    query = "conversation=conv+1&attempt=2&since=1000.5&after=hold&opening=greeting"
+    assert (redirect.tag, redirect.text) == ("Redirect", f"{REQUIRED['webhook_url']}/voice?{query}")
 
 
 def test_giving_up_says_so_and_ends_the_call(calls: TwilioCalls, rest: Rest) -> None:

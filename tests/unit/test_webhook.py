@@ -100,9 +100,11 @@ def test_a_call_is_connected_to_its_stream_with_a_safety_net(site: Site) -> None
     assert answer.content_type.startswith("text/xml")
     assert verbs(answer) == ["Connect", "Redirect"]
     assert element(answer, "Stream").attrib == {"url": "wss://voice.example.com/media-stream"}
-    conversation = parameters(answer)["conversation"]
+    given = parameters(answer)
+    conversation, since = given["conversation"], given.pop("since")
     assert conversation in site.openai.conversations
-    assert parameters(answer) == {
+    assert float(since) == pytest.approx(time(), abs=60)
+    assert given == {
         "conversation": conversation,
         "caller": CALLER,
         "called": CALLED,
@@ -116,6 +118,7 @@ def test_a_call_is_connected_to_its_stream_with_a_safety_net(site: Site) -> None
     assert query == {
         "conversation": [conversation],
         "attempt": ["1"],
+        "since": [since],
         "opening": ["greeting"],
     }
 
@@ -152,6 +155,7 @@ def test_attempts_are_counted_and_bounded(site: Site) -> None:
         answer = site.post(element(answer, "Redirect").text or "")
     assert [each["attempt"] for each in seen] == ["0", "1", "2", "3"]
     assert {each["opening"] for each in seen} == {"greeting"}, "nobody has been greeted"
+    assert len({each["since"] for each in seen}) == 1, "the call is as old as its first stream"
     assert len({each["conversation"] for each in seen}) == 1
     assert verbs(answer) == ["Say", "Hangup"]
     assert element(answer, "Say").text == settings().unavailable

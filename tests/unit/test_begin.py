@@ -1,0 +1,38 @@
+"""How a call's stream begins: with what is said, and with what is left of its time."""
+
+from __future__ import annotations
+
+from time import time
+from typing import Any
+
+import pytest
+
+from call import Call
+from settings import Settings
+from tests.unit.environment import REQUIRED
+from tests.unit.test_conversation import NotingPort
+from voice_handler import begin
+
+SETTINGS = Settings(**REQUIRED, greeting="Hello.", bridge="Please go on.", goodbye="Good night.")  # type: ignore[arg-type]
+
+
+def said_at_first(**call: Any) -> list[str]:
+    """Return what such a call hears within its first second."""
+    port = NotingPort()
+    rules = begin(port, lambda: 0.0, Call("CA1", "MZ1", "", "", "conv_1", 1, **call), SETTINGS)
+    rules.tick()
+    rules.voice_ready()
+    return [noted[2] for noted in port.noted if noted[0] == "say"]
+
+
+@pytest.mark.parametrize(
+    ("opening", "said"),
+    [("greeting", "Hello."), ("bridge", "Please go on."), ("anything", "Hello.")],
+)
+def test_a_stream_begins_with_its_opening(opening: str, said: str) -> None:
+    assert said_at_first(opening=opening) == [said]
+
+
+def test_a_call_that_has_come_back_has_no_more_time_than_it_had() -> None:
+    assert said_at_first(opening="bridge", since=f"{time() - 3500}") == ["Please go on."]
+    assert said_at_first(opening="bridge", since=f"{time() - 3700}") == ["Good night."]

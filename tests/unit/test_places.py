@@ -1,0 +1,88 @@
+"""Places on the line, counted by several processes together."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from math import inf
+
+import pytest
+from websockets.protocol import Side
+
+from places import UNUSED, Places
+from wire import Connection
+
+
+class Master:
+    """What gunicorn's master has, and what its workers come from."""
+
+    def __init__(self) -> None:
+        self.tallies = [UNUSED] * 4
+        self.places = Places(self.tallies)
+
+    def fork(self) -> Places:
+        """Return what a worker has: the same memory, but calls of its own."""
+        worker = Places(self.tallies)
+        worker.use_tally(self.places.open_tally())
+        return worker
+
+
+@pytest.fixture
+def calls() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def call(places: Places, calls: ExitStack) -> Connection:
+    """Have a call come in that takes one of these places."""
+    ours, theirs = socket.socketpair()
+    calls.callback(theirs.close)
+    calls.callback(ours.close)
+    stream = Connection(ours, Side.SERVER, 1000)
+    calls.enter_context(places.taken_by(stream))
+    return stream
+
+
+def test_a_process_of_its_own_counts_its_calls(calls: ExitStack) -> None:
+    places = Places([UNUSED] * 4)
+    assert not places.are_taken(2)
+    call(places, calls)
+    assert not places.are_taken(2)
+    second = call(places, calls)
+    assert places.are_taken(2)
+    second.abort()
+    assert not places.are_taken(2), "a stream that has ended takes no place, though it is read on"
+
+
+def test_a_full_process_is_not_busy_while_another_has_a_place(calls: ExitStack) -> None:
+    master = Master()
+    one, other = master.fork(), master.fork()
+    for _ in range(3):
+        call(one, calls)
+    assert not one.are_taken(2)
+    assert not other.are_taken(2)
+    call(other, calls)
+    assert one.are_taken(2)
+    assert other.are_taken(2)
+
+
+def test_the_calls_of_a_process_that_ended_take_no_place(calls: ExitStack) -> None:
+    master = Master()
+    master.fork()
+    other = master.fork()
+    call(other, calls)
+    survivor = master.fork()
+    assert not survivor.are_taken(1)
+    master.places.close_tally(1)
+    call(survivor, calls)
+    assert not survivor.are_taken(1), "the first has a place left"
+    master.places.close_tally(0)
+    assert survivor.are_taken(1)
+    assert not master.fork().are_taken(1), "a new process brings places of its own"
+
+
+def test_without_a_limit_there_is_always_a_place(calls: ExitStack) -> None:
+    places = Places([UNUSED])
+    call(places, calls)
+    assert not places.are_taken(inf)
