@@ -181,6 +181,12 @@ def test_a_call_that_was_on_hold_is_not_told_twice_to_wait(site: Site) -> None:
     assert verbs(answer) == ["Connect", "Redirect"]
 
 
+def test_a_caller_is_not_held_for_ever(site: Site) -> None:
+    answer = site.post("/voice?conversation=conv_1&attempt=4&after=hold&opening=bridge")
+    assert verbs(answer) == ["Say", "Hangup"]
+    assert element(answer, "Say").text == settings().unavailable
+
+
 def test_a_caller_who_has_not_been_greeted_is_greeted_after_the_hold(site: Site) -> None:
     answer = site.post("/voice?conversation=conv_1&attempt=1&after=hold&opening=greeting")
     assert parameters(answer)["opening"] == "greeting"
