@@ -69,6 +69,24 @@ def test_models_tell_when_they_will_be_shut_down(
     assert dates["gpt-6-luna"] is None
 
 
+def test_one_model_can_be_asked_about(simulator: OpenAISimulator, sdk: openai.OpenAI) -> None:
+    simulator.shutdown_dates["gpt-6-luna"] = "2028-02-01"
+    assert sdk.models.retrieve("gpt-6-luna").shutdown_date == "2028-02-01"
+    with pytest.raises(openai.NotFoundError) as caught:
+        sdk.models.retrieve("gpt-3")
+    assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
+
+
+def test_a_restricted_key_may_not_ask_about_models(
+    simulator: OpenAISimulator, sdk: openai.OpenAI
+) -> None:
+    simulator.key_is_restricted = True
+    for ask in (sdk.models.list, lambda: sdk.models.retrieve("gpt-6-luna")):
+        with pytest.raises(openai.AuthenticationError, match="Missing scopes"):
+            ask()
+    assert sdk.conversations.create().id
+
+
 def test_errors_have_openais_shape(simulator: OpenAISimulator) -> None:
     wrong = fetch(simulator, "/models", Authorization="Bearer sk-wrong")
     assert (wrong["status"], wrong["error"]["code"]) == (401, "invalid_api_key")

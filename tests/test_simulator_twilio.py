@@ -31,6 +31,7 @@ from tools.simulator.media_messages import BadMessage, check_message
 from tools.simulator.media_stream import StreamFaults
 from tools.simulator.playback import Playback
 from tools.simulator.speech import ToneVoice, mulaw_to_pcm16, pcm16_to_mulaw
+from tools.simulator.twilio_account import number_resource
 from tools.simulator.twilio_network import Call, PhoneNetwork
 
 PUBLIC = "https://voice.example.com"
@@ -679,6 +680,59 @@ def test_rest_fails_as_told(
     assert (caught.value.status, caught.value.code) == (status, code)
     assert not call.ended
     assert network.refusals == []
+
+
+def test_rest_tells_about_the_account(network: PhoneNetwork, client: Any) -> None:
+    account = client.api.v2010.accounts(network.account_sid).fetch()
+    assert (account.status, account.type) == ("active", "Full")
+    assert account.auth_token == network.auth_token
+    with pytest.raises(TwilioRestException) as caught:
+        client.api.v2010.accounts("AC" + "9" * 32).fetch()
+    assert (caught.value.status, caught.value.code) == (404, 20404)
+
+
+def test_rest_takes_a_secondary_token_too(network: PhoneNetwork) -> None:
+    network.rest.account.secondary_token = "the other one"
+    other = Client(network.account_sid, "the other one")
+    other.api.base_url = network.api_url
+    account = other.api.v2010.accounts(network.account_sid).fetch()
+    assert account.auth_token == network.auth_token
+
+
+def test_rest_finds_the_number_and_changes_where_its_calls_lead(
+    network: PhoneNetwork, client: Any
+) -> None:
+    assert client.incoming_phone_numbers.list(phone_number="+15550009999") == []
+    (number,) = client.incoming_phone_numbers.list(phone_number=network.number)
+    assert number.capabilities["voice"] is True
+    changed = number.update(voice_url=f"{PUBLIC}/voice", voice_method="GET", trunk_sid="TK1")
+    assert (changed.voice_url, changed.voice_method) == (f"{PUBLIC}/voice", "GET")
+    changed = number.update(voice_application_sid="AP1")
+    assert changed.trunk_sid is None, "either a trunk or an application"
+    assert client.incoming_phone_numbers(number.sid).fetch().voice_application_sid == "AP1"
+    assert client.incoming_phone_numbers(number.sid).update(trunk_sid="TK2").trunk_sid == "TK2"
+    assert client.incoming_phone_numbers(number.sid).fetch().voice_application_sid == ""
+    assert network.refusals == []
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"voice_url": "garage"}, 21402),
+        ({"voice_url": PUBLIC, "voice_method": "PUT"}, 21403),
+        ({"voice_url": "", "voice_fallback_url": PUBLIC}, 21405),
+        ({"sms_method": "POST", "voice_url": PUBLIC}, 20001),
+    ],
+)
+def test_rest_refuses_changes_that_twilio_refuses(
+    network: PhoneNetwork, client: Any, change: dict[str, str], code: int
+) -> None:
+    (number,) = client.incoming_phone_numbers.list(phone_number=network.number)
+    with pytest.raises(TwilioRestException) as caught:
+        number.update(**change)
+    assert (caught.value.status, caught.value.code) == (400, code)
+    assert network.refusals
+    assert network.rest.account.number == number_resource(network.account_sid, network.number)
 
 
 def test_rest_can_be_slower_than_its_client_waits(network: PhoneNetwork, app: ScriptedApp) -> None:

@@ -7,6 +7,8 @@ import itertools
 import threading
 from contextlib import suppress
 
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
 HEALTH = b"GET /health HTTP/1.1\r\nHost: balancer\r\nConnection: close\r\n\r\n"
 HEALTH_SECONDS = 0.1
 UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -90,18 +92,9 @@ class LoadBalancer:
             writer.write(UNAVAILABLE)
             writer.close()
             return
-        ways = [_pour(reader, machine[1]), _pour(machine[0], writer)]
-        try:  # when one side has ended, so has the other
-            pouring = [asyncio.create_task(way) for way in ways]
-            await asyncio.wait(pouring, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for way in pouring:
-                way.cancel()
-            await asyncio.gather(*pouring, return_exceptions=True)
-            for end in (writer, machine[1]):
-                end.close()
+        await join((reader, writer), machine)
 
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+    async def _connect(self) -> Streams | None:
         """Connect to the next healthy machine that answers."""
         healthy = [port for port in self.machines if port in self.healthy]
         first = next(self._turn)
@@ -112,6 +105,20 @@ class LoadBalancer:
                 self.carried.append(port)
                 return streams
         return None
+
+
+async def join(near: Streams, far: Streams) -> None:
+    """Pass on what either side sends, until one of them ends; then so does the other."""
+    ways = [_pour(near[0], far[1]), _pour(far[0], near[1])]
+    pouring = [asyncio.create_task(way) for way in ways]
+    try:
+        await asyncio.wait(pouring, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for way in pouring:
+            way.cancel()
+        await asyncio.gather(*pouring, return_exceptions=True)
+        for _, writer in (near, far):
+            writer.close()
 
 
 async def _pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

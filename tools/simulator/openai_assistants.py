@@ -71,6 +71,7 @@ class Assistants:
         return [
             route("POST", "/threads", self.create),
             route("GET", one, self.retrieve),
+            route("DELETE", one, self.delete),
             route("POST", f"{one}/messages", self.add_message),
             route("GET", f"{one}/messages", self.list_messages),
             route("POST", f"{one}/runs", self.run),
@@ -112,6 +113,11 @@ class Assistants:
 
     async def retrieve(self, call: ApiCall) -> Json:
         return self._thread(call).resource()
+
+    async def delete(self, call: ApiCall) -> Json:
+        thread = self._thread(call)
+        del self.simulator.threads[thread.id]
+        return {"id": thread.id, "object": "thread.deleted", "deleted": True}
 
     async def add_message(self, call: ApiCall) -> Json:
         thread = self._thread(call)

@@ -45,7 +45,11 @@ __all__ = [
 T = TypeVar("T")
 
 KEEP_ALIVE_SECONDS = 600.0
-SERVED_MODELS = (*rules.CURRENT_TEXT_MODELS, *sorted(rules.REALTIME_MODELS))
+SERVED_MODELS = (
+    *rules.CURRENT_TEXT_MODELS,
+    *sorted(rules.REALTIME_MODELS),
+    *sorted(rules.TRANSCRIPTION_MODELS),
+)
 
 
 class OpenAISimulator:
@@ -71,6 +75,8 @@ class OpenAISimulator:
         """Answer 404 to everything under /threads, as OpenAI itself does since 2026-08-26."""
         self.shutdown_dates: dict[str, str] = {}
         """Models whose end is announced, and when: `YYYY-MM-DD`."""
+        self.key_is_restricted = False
+        """Whether the key lacks the permission to ask about models, as restricted ones may."""
         self.redirect_to = ""
         """Answer every request with a redirect to this origin, `http://host:port`."""
         self._loop = LoopThread("stand-in for OpenAI", self.record.report_bug)
@@ -130,6 +136,7 @@ class OpenAISimulator:
             *Responses(self, conversations).routes(),
             *Assistants(self).routes(),
             self.route("GET", "/models", self._list_models),
+            self.route("GET", "/models/{model}", self._retrieve_model),
             web.get("/v1/realtime", self._open_session),
         ]
 
@@ -180,6 +187,7 @@ class OpenAISimulator:
         self.brain = Brain()
         self.assistants_gone = False
         self.shutdown_dates.clear()
+        self.key_is_restricted = False
         self.redirect_to = ""
 
     # --- for the parts of the simulator -----------------------------------------------------
@@ -205,12 +213,28 @@ class OpenAISimulator:
         return api_route(method, path, handler)
 
     async def _list_models(self, _: ApiCall) -> dict[str, Any]:
-        about = {"object": "model", "created": 1_750_000_000, "owned_by": "openai"}
-        models = [
-            {"id": model, **about, "shutdown_date": self.shutdown_dates.get(model)}
-            for model in SERVED_MODELS
-        ]
-        return {"object": "list", "data": models}
+        self._check_scope()
+        return {"object": "list", "data": [self._model(model) for model in SERVED_MODELS]}
+
+    async def _retrieve_model(self, call: ApiCall) -> dict[str, Any]:
+        self._check_scope()
+        model = call.ids["model"]
+        if model in SERVED_MODELS:
+            return self._model(model)
+        message = f"The model '{model}' does not exist"
+        raise Refusal(message, code="model_not_found", param="model", status=404)
+
+    def _check_scope(self) -> None:
+        if self.key_is_restricted:
+            message = (
+                "You have insufficient permissions for this operation."
+                " Missing scopes: api.model.read."
+            )
+            raise Refusal(message, code=None, status=401)
+
+    def _model(self, model: str) -> dict[str, Any]:
+        about = {"id": model, "object": "model", "created": 1_750_000_000, "owned_by": "openai"}
+        return {**about, "shutdown_date": self.shutdown_dates.get(model)}
 
     async def _open_session(self, http: web.Request) -> web.StreamResponse:
         await asyncio.sleep(self.realtime.connect_delay)

@@ -1,23 +1,30 @@
-"""The REST resource of a call, as far as the app may use it."""
+"""The REST API: a call, an account and its number, as far as the app and its owner may use them."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from aiohttp import web
 
+from tools.simulator import twilio_account
+from tools.simulator.twilio_account import Account
 from tools.simulator.twilio_program import CallOver
 
 if TYPE_CHECKING:
     from tools.simulator.twilio_call import Call
     from tools.simulator.twilio_network import PhoneNetwork
 
-PATH = "/2010-04-01/Accounts/{account}/Calls/{call}.json"
+ACCOUNT = "/2010-04-01/Accounts/{account}"
+CALL = ACCOUNT + "/Calls/{call}.json"
+NUMBERS = ACCOUNT + "/IncomingPhoneNumbers.json"
+NUMBER = ACCOUNT + "/IncomingPhoneNumbers/{number}.json"
+Answer = Callable[[web.Request, dict[str, str]], web.Response]
 MAX_TWIML_PARAMETER = 4000
 UPDATE_FIELDS = {
     *("Url", "Method", "Status", "FallbackUrl", "FallbackMethod"),
@@ -53,15 +60,18 @@ class RestApi:
         """Statuses that the next requests are answered with; 0 drops the connection."""
         self.delay = 0.0
         self.url = ""
+        self.account = self._new_account(network)
         self._network = network
         self._runner: web.AppRunner
 
     async def open(self, port: int) -> None:
         """Listen; `url` is known afterwards."""
         app = web.Application()
-        app.router.add_get(PATH, self._handle)
-        app.router.add_post(PATH, self._handle)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        for method, path, answer in self._routes():
+            app.router.add_route(method, path, partial(self._handle, answer))
+        self._runner = web.AppRunner(
+            app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1
+        )
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", port).start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
@@ -75,8 +85,22 @@ class RestApi:
         self.requests.clear()
         self.failures.clear()
         self.delay = 0.0
+        self.account = self._new_account(self._network)
 
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
+    def _new_account(self, network: PhoneNetwork) -> Account:
+        return Account(network.account_sid, network.auth_token, network.number)
+
+    def _routes(self) -> list[tuple[str, str, Answer]]:
+        return [
+            ("GET", f"{ACCOUNT}.json", self._show_account),
+            ("GET", CALL, self._show_call),
+            ("POST", CALL, self._update_call),
+            ("GET", NUMBERS, self._list_numbers),
+            ("GET", NUMBER, self._show_number),
+            ("POST", NUMBER, self._update_number),
+        ]
+
+    async def _handle(self, answer: Answer, request: web.Request) -> web.StreamResponse:
         fields = dict(parse_qsl(await request.text(), keep_blank_values=True))
         record = RestRequest(request.method, request.path, fields)
         self.requests.append(record)
@@ -85,7 +109,7 @@ class RestApi:
         if self.failures:
             response = self._fail(request, self.failures.pop(0))
         else:
-            response = self._answer(request, fields)
+            response = self._let_in(answer, request, fields)
         record.status = response.status
         return response
 
@@ -95,25 +119,48 @@ class RestApi:
         internal = (status or 500, 20500, "An internal server error occurred")
         return _error(*FAULTS.get(status, internal))
 
-    def _answer(self, request: web.Request, fields: dict[str, str]) -> web.Response:
-        credentials = f"{self._network.account_sid}:{self._network.auth_token}".encode()
-        basic = "Basic " + base64.b64encode(credentials).decode()
-        if request.headers.get("Authorization") != basic:
+    def _let_in(self, answer: Answer, request: web.Request, fields: dict[str, str]) -> web.Response:
+        if request.headers.get("Authorization") not in self.account.credentials:
             self._network.refusals.append("REST: wrong credentials")
             return _error(*UNAUTHORISED)
-        call = self._network.calls.get(request.match_info["call"])
-        if call is None or request.match_info["account"] != self._network.account_sid:
+        if request.match_info["account"] != self.account.sid:
             return _error(*NOT_FOUND)
-        if request.method == "POST":
-            return self._update(call, fields)
-        return web.json_response(_resource(call))
+        return answer(request, fields)
+
+    def _show_account(self, _: web.Request, __: dict[str, str]) -> web.Response:
+        return web.json_response(self.account.resource())
+
+    def _list_numbers(self, request: web.Request, _: dict[str, str]) -> web.Response:
+        return web.json_response(self.account.page_of_numbers(request.query))
+
+    def _show_number(self, request: web.Request, _: dict[str, str]) -> web.Response:
+        if request.match_info["number"] != twilio_account.SID:
+            return _error(*NOT_FOUND)
+        return web.json_response(self.account.number)
+
+    def _update_number(self, request: web.Request, fields: dict[str, str]) -> web.Response:
+        if problem := self.account.update_problem(fields):
+            return self._refuse(problem)
+        self.account.update_number(fields)
+        return self._show_number(request, fields)
+
+    def _refuse(self, problem: str) -> web.Response:
+        self._network.refusals.append(f"REST: {problem}")
+        return _error(400, int(problem[:5]), problem[7:])
+
+    def _show_call(self, request: web.Request, _: dict[str, str]) -> web.Response:
+        call = self._network.calls.get(request.match_info["call"])
+        return web.json_response(_resource(call)) if call else _error(*NOT_FOUND)
+
+    def _update_call(self, request: web.Request, fields: dict[str, str]) -> web.Response:
+        call = self._network.calls.get(request.match_info["call"])
+        return self._update(call, fields) if call else _error(*NOT_FOUND)
 
     def _update(self, call: Call, fields: dict[str, str]) -> web.Response:
         if call.program.ending:
             return _error(*NOT_FOUND)
         if problem := update_problem(call, fields):
-            self._network.refusals.append(f"REST: {problem}")
-            return _error(400, int(problem[:5]), problem[7:])
+            return self._refuse(problem)
         call.note("rest", **fields)
         if "Status" in fields:
             call.program.end(CallOver("completed by REST"))
