@@ -160,11 +160,9 @@ class Realtime:
     # --- what the rules decide --------------------------------------------------------------------
 
     def say(self, mark: str, text: str) -> None:
-        """Have a sentence read aloud, out of band: with no history, it answers nothing."""
+        """Have a sentence read aloud."""
         self._in_flight = InFlight(mark, text)
-        cue = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
-        response = {"conversation": "none", "input": [cue], "metadata": {"mark": mark}}
-        self._send("response.create", event_id=mark, response=response)
+        self._send("response.create", event_id=mark, response=read_aloud(mark, text))
 
     def stop(self, mark: str) -> None:
         """Fall silent: at once, or as soon as the response's ID is known."""
@@ -250,6 +248,12 @@ class Realtime:
         elif event_id and event_id == self._in_flight.mark:  # no `response.done` will come
             self._in_flight = InFlight()
             self._rules.voice_ended(event_id, Outcome.FAILED, message)
+
+
+def read_aloud(mark: str, text: str) -> dict[str, Any]:
+    """Return the response that reads a text, out of band: with no history, it answers nothing."""
+    cue = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
+    return {"conversation": "none", "input": [cue], "metadata": {"mark": mark}}
 
 
 def milliseconds(mulaw: str) -> int:

@@ -84,6 +84,9 @@ class Workflow(Protocol):
         Raises one of FAILURES; ConversationLost only before any text.
         """
 
+    def delete(self, conversation: str) -> None:
+        """Delete a conversation."""
+
 
 # --- asking again -------------------------------------------------------------------------------
 
@@ -220,6 +223,10 @@ class ResponsesWorkflow:
         if reply.failure:
             raise WorkflowError(reply.failure)
 
+    def delete(self, conversation: str) -> None:
+        """Delete a Conversation."""
+        self._conversations.delete(conversation)
+
     def _request(self, conversation: str, text: str) -> Streamed:
         ours = {"conversation": conversation, "input": text, "stream": True}
         # As an extra body, since the parameters may be newer than the SDK
@@ -260,6 +267,10 @@ class AssistantWorkflow:
             self._end_run(thread)
         if reply.failure:
             raise WorkflowError(reply.failure)
+
+    def delete(self, conversation: str) -> None:
+        """Delete a thread."""
+        self._threads.delete(conversation)
 
     def _ask(self, thread: str, request: Request[T]) -> T:
         """Make a request of a thread, and end a run that blocks it.
@@ -370,6 +381,13 @@ class WorkflowClient:
             dialogue.streams -= 1
             if dialogue.streams < 1:
                 del self._dialogues[call_sid]
+
+    def delete(self, call_sid: str) -> None:
+        """Delete the conversation of a call that was only a trial. Raises one of FAILURES."""
+        with self._lock:
+            dialogue = self._dialogues.pop(call_sid, None)
+        if dialogue and dialogue.conversation:
+            self._workflow.delete(dialogue.conversation)
 
     def _started(self, dialogue: Dialogue) -> str:
         with dialogue.starting:
