@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from time import time
 from typing import NamedTuple
@@ -325,6 +326,15 @@ def test_what_is_not_ours_is_refused(site: Site) -> None:
     assert site.client.get("/").status_code in (403, 404)
     assert site.client.post("/health").status_code == 405
     assert site.post(form={**FORM, "Large": "x" * 100_000}).status_code == 413
+
+
+def test_health_tells_one_app_from_another_and_nothing_about_it(site: Site) -> None:
+    here, again, elsewhere = (
+        site.client.get("/health", base_url=f"http://127.0.0.1:{port}").headers[app.SERVED_AT]
+        for port in (5000, 5000, 5001)
+    )
+    assert here == again != elsewhere
+    assert re.fullmatch("[0-9a-f]{16}", here)
 
 
 def test_health_is_unsigned_and_tells_of_draining(site: Site) -> None:
