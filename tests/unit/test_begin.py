@@ -10,7 +10,7 @@ import pytest
 from call import Call
 from settings import Settings
 from tests.unit.environment import REQUIRED
-from tests.unit.test_conversation import NotingPort
+from tests.unit.noting_port import NotingPort
 from voice_handler import begin
 
 SETTINGS = Settings(**REQUIRED, greeting="Hello.", bridge="Please go on.", goodbye="Good night.")  # type: ignore[arg-type]

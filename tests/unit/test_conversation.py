@@ -4,47 +4,11 @@ from typing import Any
 
 import pytest
 
-from conversation import HANG_UP, TRANSFER, Conversation, Limits, Lines, Outcome, Port
+from conversation import HANG_UP, TRANSFER, Conversation, Limits, Lines, Outcome
+from tests.unit.noting_port import NotingPort
 
 LINES = Lines()
 ENDINGS = ("hang_up", "transfer", "close", "hold", "give_up")
-
-
-class NotingPort(Port):
-    """Notes what the rules decide, in order."""
-
-    def __init__(self) -> None:
-        self.noted: list[tuple[str, ...]] = []
-
-    def say(self, mark: str, text: str) -> None:
-        self.noted.append(("say", mark, text))
-
-    def stop(self, mark: str) -> None:
-        self.noted.append(("stop", mark))
-
-    def mark(self, mark: str) -> None:
-        self.noted.append(("mark", mark))
-
-    def clear(self) -> None:
-        self.noted.append(("clear",))
-
-    def ask(self, turn: int, message: str) -> None:
-        self.noted.append(("ask", str(turn), message))
-
-    def hang_up(self) -> None:
-        self.noted.append(("hang_up",))
-
-    def transfer(self) -> None:
-        self.noted.append(("transfer",))
-
-    def close(self, reason: str) -> None:
-        self.noted.append(("close", reason))
-
-    def hold(self, reason: str) -> None:
-        self.noted.append(("hold", reason))
-
-    def give_up(self, reason: str) -> None:
-        self.noted.append(("give_up", reason))
 
 
 class RuledCall:
