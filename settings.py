@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import AfterValidator, BaseModel, Field, ValidationInfo
 
 from settings_env import Environment
-from settings_files import FromFile, SessionFile, WorkflowId, pinned_languages
+from settings_files import FromFile, SessionFile, WorkflowId, pinned_languages, with_secrets
 from settings_json import Json, json_object
 from settings_reading import Origin, SettingsError, read
 from settings_values import (
@@ -141,7 +141,9 @@ class Settings(BaseModel, frozen=True):
     def workflow(self) -> Json | str:
         """The parameters of a Responses call, or an assistant's ID."""
         name = self.agent_workflow_id
-        return json_object(HERE / name) if name.endswith(".json") else name
+        if not name.endswith(".json"):
+            return name
+        return with_secrets(json_object(HERE / name))
 
     @property
     def workflow_url(self) -> str:

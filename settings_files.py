@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
 
+from settings_env import Values, filled, read_env_file
 from settings_json import Json, at, json_object
 from settings_values import kind_of, nearest
 
@@ -183,6 +185,28 @@ def _tool_faults(tool: Any) -> Iterator[str]:
         yield f"a {kind} tool can't run here; use hosted tools, or a remote MCP server"
     elif kind == "mcp" and tool.get("require_approval", "always") == "always":
         yield 'set "require_approval": "never"; nobody on the phone can approve'
+    variable = _variable_of(tool)
+    if variable and variable not in _variables():
+        yield f"authorization: {variable} is not set, neither in the environment nor in .env"
+
+
+def with_secrets(workflow: Json) -> Json:
+    """Fill in each tool's `"authorization": "$NAME"` from the environment, or from `.env`."""
+    for tool in workflow.get("tools", []):
+        variable = _variable_of(tool)
+        if variable:
+            tool["authorization"] = _variables()[variable]
+    return workflow
+
+
+def _variable_of(tool: Any) -> str:
+    secret = str(at(tool, "authorization"))
+    found = re.fullmatch(r"\$(\w+)", secret)
+    return found[1] if found else ""
+
+
+def _variables() -> Values:
+    return read_env_file(HERE / ".env").values | filled(os.environ)
 
 
 # --- the types --------------------------------------------------------------------------------

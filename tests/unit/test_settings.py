@@ -16,6 +16,7 @@ from openai.types.realtime import RealtimeSessionCreateRequest
 from openai.types.responses.response_create_params import ResponseCreateParamsBase
 
 import settings as settings_module
+import settings_files
 from settings import HERE, Notes, Settings, SettingsError, read_settings, settings
 from settings_reading import default, variables
 
@@ -755,6 +756,35 @@ def test_hosted_tools_are_accepted(tmp_path: Path) -> None:
     by_tool = {"type": "mcp", "require_approval": {"never": {"tool_names": ["look_up"]}}}
     tools = [{"type": "web_search"}, {"type": "file_search"}, approved, by_tool]
     assert read(AGENT_WORKFLOW_ID=file_of(tmp_path, {"model": "m", "tools": tools}))
+
+
+def with_tool(folder: Path, authorization: str) -> str:
+    """Return the path of a workflow's file with a tool that wants a secret."""
+    tool = {"type": "mcp", "require_approval": "never", "authorization": authorization}
+    return file_of(folder, {"model": "m", "tools": [{"type": "web_search"}, tool]})
+
+
+def test_a_secret_of_a_tool_stays_in_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("realtime_session.json", "notes.json"):
+        (tmp_path / name).write_bytes((HERE / name).read_bytes())
+    monkeypatch.setattr(settings_files, "HERE", tmp_path)
+    (tmp_path / ".env").write_text("SHOP_TOKEN=of-the-file\nDESK_TOKEN=of-the-desk\n")
+    monkeypatch.setenv("SHOP_TOKEN", "of-the-shop")
+    for written, sent in [
+        ("$SHOP_TOKEN", "of-the-shop"),
+        ("$DESK_TOKEN", "of-the-desk"),
+        ("a$SHOP_TOKEN", "a$SHOP_TOKEN"),
+    ]:
+        workflow = read(AGENT_WORKFLOW_ID=with_tool(tmp_path, written)).workflow
+        assert isinstance(workflow, dict)
+        assert [tool.get("authorization") for tool in workflow["tools"]] == [None, sent]
+
+
+def test_a_secret_that_is_not_there_is_told_by_its_variable(tmp_path: Path) -> None:
+    report = refusal(AGENT_WORKFLOW_ID=with_tool(tmp_path, "$NO_SUCH_TOKEN"))
+    assert "tools, number 2: authorization: NO_SUCH_TOKEN is not set" in report
 
 
 # ---------------------------------------------------------------- the voice session
