@@ -1,0 +1,274 @@
+"""The files that deploy the app are valid, and agree with it: settings, ports, time to drain."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from signal import Signals
+
+import pytest
+
+from settings import Settings
+from settings_reading import variables
+from tests import deployments
+from tests.deployments import GIVEN, Given, docker, fly, gunicorn, kubernetes, text_of, yaml_of
+from tests.unit.environment import REQUIRED
+from tools.app_process import ROOT, Process, environment
+from tools.ports import ReservedPort
+from tools.pythons import VERSIONS
+
+DRAIN = gunicorn("graceful_timeout")
+VARIABLES = variables(Settings)
+SECRET = {name for name, field in VARIABLES.items() if not field.repr}
+NEEDED = {name.upper() for name in REQUIRED}
+FILES = [ROOT / name for name in ("Dockerfile", "compose.yaml", "render.yaml", "app.json")]
+FILES += sorted(deployments.DEPLOY.iterdir())
+
+
+# ---------------------------------------------------------------- they agree with the app
+
+
+@pytest.mark.parametrize("platform", GIVEN)
+def test_a_platform_gives_or_asks_for_settings_that_exist_and_are_right(platform: str) -> None:
+    given = GIVEN[platform]()
+    assert given.keys() <= VARIABLES.keys()
+    if platform not in ("compose", "systemd"):  # these have them from .env
+        assert given.keys() >= NEEDED
+    changes = {name.lower(): value for name, value in given.items() if value not in (None, "%i")}
+    assert Settings.model_validate({**REQUIRED, **changes})
+
+
+@pytest.mark.parametrize("platform", GIVEN)
+def test_no_secret_is_written_into_a_file(platform: str) -> None:
+    given: Given = GIVEN[platform]()
+    assert [name for name in SECRET & given.keys() if given[name]] == []
+    assert SECRET.isdisjoint(deployments.docker_environment())
+
+
+def test_every_platform_waits_for_longer_than_a_drain_takes() -> None:
+    compose = yaml_of("compose.yaml")["services"]
+    (render,) = yaml_of("render.yaml")["services"]
+    pod = deployments.pod()
+    before = int(deployments.container()["lifecycle"]["preStop"]["exec"]["command"][-1])
+    (systemd,) = re.findall(r"^TimeoutStopSec=(\d+)$", text_of(deployments.UNIT), re.MULTILINE)
+    (by_hand,) = re.findall(r"--stop-timeout (\d+)", text_of("Dockerfile"))
+    seconds = {
+        "one": int(compose["one"]["stop_grace_period"].removesuffix("s")),
+        "two": int(compose["two"]["stop_grace_period"].removesuffix("s")),
+        "Docker": int(by_hand),
+        "Kubernetes": pod["terminationGracePeriodSeconds"] - before,
+        "Fly": int(fly("kill_timeout")),
+        "Render": render["maxShutdownDelaySeconds"],
+        "systemd": int(systemd),
+    }
+    short = {name: wait for name, wait in seconds.items() if wait < DRAIN + 10}
+    assert short == {}
+
+
+def test_they_stop_it_by_the_signal_that_drains() -> None:
+    assert docker("STOPSIGNAL") == fly("kill_signal") == "SIGTERM"
+    assert "KillMode=mixed" in text_of(deployments.UNIT)
+    assert "KillSignal" not in text_of(deployments.UNIT)  # systemd's own is SIGTERM
+
+
+def test_all_proxies_and_probes_ask_where_it_listens() -> None:
+    port = deployments.docker_environment()["PORT"]
+    (opened,) = deployments.container()["ports"]
+    (target,) = kubernetes()["Service"]["spec"]["ports"]
+    assert port == docker("EXPOSE") == str(opened["containerPort"]) == fly("internal_port")
+    assert {given["PORT"] for each in GIVEN if (given := GIVEN[each]()).get("PORT")} == {port, "%i"}
+    assert target["targetPort"] == opened["name"]
+    upstreams = yaml_of("compose.yaml")["services"]["caddy"]["environment"]["UPSTREAMS"]
+    assert upstreams == f"one:{port} two:{port}"
+    for name in ("deploy/Caddyfile", "deploy/nginx.conf", deployments.UNIT):
+        found = set(re.findall(r"(?:127\.0\.0\.1:|@)(\d+)", text_of(name)))
+        assert found == {port, str(int(port) + 1)}, name
+
+
+def test_a_process_that_drains_gets_no_more_calls() -> None:
+    (render,) = yaml_of("render.yaml")["services"]
+    assert deployments.container()["readinessProbe"]["httpGet"]["path"] == "/health"
+    assert render["healthCheckPath"] == fly("path") == "/health"
+    assert "/health" in docker("HEALTHCHECK")
+    assert "health_uri /health" in text_of("deploy/Caddyfile")
+    assert "livenessProbe" not in deployments.container(), "would kill what drains"
+
+
+def test_more_than_one_process_is_there_to_take_a_call_that_comes_back() -> None:
+    replicas = kubernetes()["Deployment"]["spec"]
+    (render,) = yaml_of("render.yaml")["services"]
+    assert replicas["replicas"] == kubernetes()["HorizontalPodAutoscaler"]["spec"]["minReplicas"]
+    assert replicas["replicas"] >= 2
+    assert replicas["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    assert int(fly("min_machines_running")) >= 2
+    assert render["numInstances"] >= 2
+    assert json.loads(text_of("app.json"))["formation"]["web"]["quantity"] >= 2
+    assert {"one", "two"} < yaml_of("compose.yaml")["services"].keys()
+
+
+def test_it_grows_by_calls_before_a_pod_is_full() -> None:
+    (metric,) = kubernetes()["HorizontalPodAutoscaler"]["spec"]["metrics"]
+    assert metric["pods"]["metric"]["name"] == "voice_agent_calls"
+    most = int(kubernetes()["ConfigMap"]["data"]["MAX_CALLS"])
+    assert int(metric["pods"]["target"]["averageValue"]) <= most / 2
+
+
+def test_it_never_runs_as_root() -> None:
+    assert int(docker("USER")) > 0
+    security = deployments.container()["securityContext"]
+    assert security["runAsNonRoot"]
+    assert not security["allowPrivilegeEscalation"]
+    assert re.search(r"^User=(?!root)\w", text_of(deployments.UNIT), re.MULTILINE)
+
+
+def test_the_images_python_is_one_that_is_tested() -> None:
+    version = re.fullmatch(r"python:([\d.]+)-slim", docker("FROM"))
+    assert version
+    assert version[1] in VERSIONS
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_each_file_says_what_to_change_and_how_to_start(file: Path) -> None:
+    text = file.read_text("utf-8")
+    assert "To start: " in text
+    assert file.name == "app.json" or "To change: " in text
+
+
+def test_the_image_holds_the_app_and_what_its_owner_edits_and_nothing_else() -> None:
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if tracked.returncode:
+        pytest.skip("this is no git checkout")
+    files = [ROOT / name for name in tracked.stdout.splitlines()]
+    passed = filter(deployments.lets_into_the_image, files)
+    inside = {str(file.relative_to(ROOT)) for file in passed}
+    needed = {path.name for path in [*ROOT.glob("*.py"), *ROOT.glob("*.json")]} - {"app.json"}
+    assert inside == needed | {"requirements.txt"} | {
+        f"templates/{path.name}" for path in (ROOT / "templates").iterdir()
+    }
+    for secret in (".env", ".git/config", "bookings.sqlite3"):
+        assert not deployments.lets_into_the_image(ROOT / secret)
+
+
+# ---------------------------------------------------------------- they are valid
+
+thorough = pytest.mark.thorough("it starts programs")
+
+
+def check(*command: str | Path, **variables: str) -> str:
+    """Run a checker; return what it printed, or raise AssertionError with that."""
+    program = shutil.which(command[0], path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if not program:
+        pytest.skip(f"{command[0]} is not installed")
+    done = subprocess.run(
+        [program, *command[1:]],
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@thorough
+def test_the_dockerfile_is_as_hadolint_wants_it() -> None:
+    assert check("hadolint", "Dockerfile") == ""
+
+
+@thorough
+def test_compose_keeps_to_its_specification() -> None:
+    check("check-jsonschema", "--builtin-schema", "vendor.compose-spec", "compose.yaml")
+
+
+@thorough
+def test_kubernetes_knows_every_field() -> None:
+    told = check("kubernetes-validate", "--strict", "deploy/kubernetes.yaml")
+    assert told.count(" passed ") == len(kubernetes()) == 6
+
+
+@thorough
+def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+    unit = tmp_path / "voice-agent@.service"
+    gunicorn = Path(sys.executable).parent  # what it starts must exist
+    unit.write_text(text_of(deployments.UNIT).replace("/opt/voice-agent/.venv/bin", str(gunicorn)))
+    assert check("systemd-analyze", "verify", tmp_path / "voice-agent@5000.service") == ""
+
+
+@thorough
+def test_caddy_understands_its_file() -> None:
+    host = {"WEBHOOK_URL": "https://voice.example.com"}
+    compose = yaml_of("compose.yaml")["services"]["caddy"]["environment"]
+    for given, upstreams in [
+        (host, ["127.0.0.1:5000", "127.0.0.1:5001"]),
+        ({**compose, **host}, ["one:5000", "two:5000"]),
+    ]:
+        command = ("caddy", "adapt", "--adapter", "caddyfile", "--config", "deploy/Caddyfile")
+        assert re.findall(r'"dial":"(.*?)"', check(*command, **given)) == upstreams
+
+
+# ---------------------------------------------------------------- the image's steps, one by one
+
+
+@pytest.fixture
+def clean_root() -> Iterator[Path]:
+    """An empty folder that every user may read."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+def copy_as_the_image_does(folder: Path) -> None:
+    folder.mkdir()
+    for path in filter(deployments.lets_into_the_image, ROOT.iterdir()):
+        copy = shutil.copytree if path.is_dir() else shutil.copy
+        copy(path, folder / path.name)
+
+
+def python_of_the_system() -> str:
+    """Return a Python that every user may start; one in a home folder is its owner's alone."""
+    for version in VERSIONS:
+        found = shutil.which(f"python{version}", path="/usr/local/bin:/usr/bin")
+        if found:
+            return found
+    pytest.skip("the system has no Python of a supported version")
+
+
+@thorough
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can")
+def test_the_images_steps_give_an_app_that_serves_without_rights_and_drains(
+    clean_root: Path,
+) -> None:
+    """No container can be built everywhere, so its steps are taken in a folder: COPY, RUN, USER."""
+    app, venv = clean_root / "app", clean_root / "venv"
+    copy_as_the_image_does(app)
+    subprocess.run([python_of_the_system(), "-m", "venv", "--without-pip", venv], check=True)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--python", str(venv / "bin" / "python")]
+    (arguments,) = re.findall(r"^RUN pip (install .*)", text_of("Dockerfile"), re.MULTILINE)
+    subprocess.run([*pip, *arguments.split()], cwd=app, check=True)
+    with ReservedPort() as reserved:
+        given = {name.upper(): value for name, value in REQUIRED.items()}
+        env = environment({**given, **deployments.docker_environment(), "PORT": str(reserved)})
+        env["PATH"] = f"{venv / 'bin'}:/usr/bin:/bin"
+        drop = ["setpriv", f"--reuid={docker('USER')}", "--clear-groups", "--no-new-privs"]
+        command = json.loads(docker("CMD"))
+        process = Process([*drop, *command], env, cwd=app)
+        try:
+            process.wait_until_it_serves(reserved.url)
+            health = json.loads(docker("HEALTHCHECK").split("CMD ")[1])
+            subprocess.run(health, env=env, check=True)
+            process.signal(Signals[docker("STOPSIGNAL")])
+            assert process.exit_code(DRAIN) == 0
+            assert subprocess.run(health, env=env, check=False).returncode == 1
+        finally:
+            process.stop()
+    assert "Traceback" not in process.output
