@@ -28,6 +28,7 @@ DRAIN = gunicorn("graceful_timeout")
 VARIABLES = variables(Settings)
 SECRET = {name for name, field in VARIABLES.items() if not field.repr}
 NEEDED = {name.upper() for name in REQUIRED}
+PROXY_FILES = ("deploy/Caddyfile", "deploy/nginx.conf", "deploy/haproxy.cfg")
 FILES = [ROOT / name for name in ("Dockerfile", "compose.yaml", "render.yaml", "app.json")]
 FILES += sorted(deployments.DEPLOY.iterdir())
 
@@ -87,7 +88,7 @@ def test_all_proxies_and_probes_ask_where_it_listens() -> None:
     assert target["targetPort"] == opened["name"]
     upstreams = yaml_of("compose.yaml")["services"]["caddy"]["environment"]["UPSTREAMS"]
     assert upstreams == f"one:{port} two:{port}"
-    for name in ("deploy/Caddyfile", "deploy/nginx.conf", deployments.UNIT):
+    for name in (*PROXY_FILES, deployments.UNIT):
         found = set(re.findall(r"(?:127\.0\.0\.1:|@)(\d+)", text_of(name)))
         assert found == {port, str(int(port) + 1)}, name
 
@@ -98,6 +99,7 @@ def test_a_process_that_drains_gets_no_more_calls() -> None:
     assert render["healthCheckPath"] == fly("path") == "/health"
     assert "/health" in docker("HEALTHCHECK")
     assert "health_uri /health" in text_of("deploy/Caddyfile")
+    assert "httpchk GET /health" in text_of("deploy/haproxy.cfg")
     assert "livenessProbe" not in deployments.container(), "would kill what drains"
 
 

@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ from tools.harness import (
 from tools.log_check import NOT_UNDERSTOOD, check_lines
 from tools.ports import ReservedPort
 from tools.process_resources import tcp_ports
-from tools.simulator.load_balancer import LoadBalancer
+from tools.proxies import PROXIES, Proxy, program
 from tools.simulator.media_stream import StreamFaults
 from tools.simulator.openai_knobs import QUOTA_USED_UP
 from tools.simulator.openai_server import OpenAISimulator, RealtimeSession, Reply
@@ -675,53 +676,55 @@ def test_a_reload_with_bad_settings_leaves_the_old_workers_running(
 
 
 class Fleet:
-    """Processes of the app that share a number, each on a port of its own as on a machine."""
+    """Two places for processes that share a number behind a proxy, each on a port of its own."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, proxy: str, folder: Path) -> None:
         self.service = service
-        self.machines = {service.port: service.process}
-        self.reserved: list[ReservedPort] = []
-        self.balancer = LoadBalancer(service.port).start()
-        service.network.voice_url = f"http://127.0.0.1:{self.balancer.port}/voice"
+        self.second = ReservedPort()
+        self.running = {service.port: service.process}
+        self.started = [service.process]
+        self.proxy = Proxy(proxy, folder, (service.port, self.second.number))
+        self.proxy.wait_until_it_sends_to(service.port)
+        service.network.voice_url = f"{self.proxy.url}/voice"
 
     def add(self) -> None:
-        """Start one more, and wait until it is sent callers."""
-        reserved = ReservedPort()
-        self.reserved.append(reserved)
-        port = reserved.number
+        """Start the second process, and wait until it is sent callers."""
+        self._start(self.second.number)
+
+    def restart(self, port: int) -> None:
+        """Stop a process as a deploy does, then start it anew in its place."""
+        self.running[port].signal(signal.SIGTERM)
+        assert self.running[port].exit_code(45) == 0
+        self._start(port)
+
+    def _start(self, port: int) -> None:
         settings = {**self.service.settings, "PORT": str(port)}
-        self.machines[port] = Process(COMMANDS[self.service.mode], environment(settings))
-        eventually(lambda: serves(reserved.url), "one more process", 30)
-        self.balancer.machines.append(port)
-        eventually(lambda: port in self.balancer.healthy, "its place in the rotation")
-
-    def oldest(self) -> tuple[str, Process]:
-        """Return where the oldest process listens, and the process."""
-        port, process = next(iter(self.machines.items()))
-        return f"http://127.0.0.1:{port}", process
-
-    def retire_oldest(self) -> int:
-        """Take the oldest out of the rotation, stop it, and return its exit code."""
-        port, process = next(iter(self.machines.items()))
-        self.balancer.machines.remove(port)
-        eventually(lambda: port not in self.balancer.healthy, "rotation without it")
-        process.signal(signal.SIGTERM)
-        return self.machines.pop(port).exit_code(45)
+        process = Process(COMMANDS[self.service.mode], environment(settings))
+        self.running[port] = process
+        self.started.append(process)
+        eventually(lambda: serves(f"http://127.0.0.1:{port}"), "one more process", 30)
+        self.proxy.wait_until_it_sends_to(port)
 
     def stop(self) -> None:
-        for process in self.machines.values():
+        for process in self.started:
             check_lines(process.lines)
             check_secrecy(process.output)
             process.stop()
-        self.balancer.stop()
-        for port in self.reserved:
-            port.release()
+        self.proxy.stop()
+        self.second.release()
 
 
 @pytest.fixture
-def fleet(own: Callable[..., Service], mode: str) -> Iterator[Fleet]:
-    """One process behind a load balancer, which a test may add to."""
-    fleet = Fleet(own(mode))
+def proxy() -> str:
+    return "haproxy"
+
+
+@pytest.fixture
+def fleet(own: Callable[..., Service], mode: str, proxy: str, tmp_path: Path) -> Iterator[Fleet]:
+    """One process behind a proxy, and a place for another one."""
+    if not program(proxy):
+        pytest.skip(f"{proxy} is not installed")
+    fleet = Fleet(own(mode), proxy, tmp_path)
     yield fleet
     for call in fleet.service.network.placed:
         call.hang_up()
@@ -736,7 +739,7 @@ def test_a_stopped_process_finishes_what_is_in_the_air_and_hands_over(
     service = fleet.service
     call = service.call()
     introduce(service, call)
-    before, (_, old) = call.heard(), fleet.oldest()
+    before, old = call.heard(), service.process
     fleet.add()
     service.brain.reply = lambda text, history: Reply(
         tells_stories(text, history), first_delay=1.5 if when == "thinking" else 0.02
@@ -843,30 +846,15 @@ def restart_by_reload(service: Service) -> None:
     eventually(lambda: workers.isdisjoint(service.process.workers), "end of the old workers", 45)
 
 
-def restart_one_by_one(fleet: Fleet) -> None:
-    for _ in range(2):
-        fleet.add()
-        assert fleet.retire_oldest() == 0
-
-
-@pytest.mark.thorough("how soon a process starts depends on how busy the machine is")
-@pytest.mark.parametrize("deploy", ["workers by a reload", "machines one by one"])
-def test_a_rolling_restart_under_load_ends_no_call(
-    own: Callable[..., Service], deploy: str
-) -> None:
-    service = own("gevent" if "workers" in deploy else "threads", WEB_CONCURRENCY="2")
+@contextmanager
+def in_conversation(service: Service) -> Iterator[None]:
+    """Have eight callers talk all the while, and check that they are heard out and none is lost."""
     service.brain.reply = lambda text, history: f"You said: {NOTES.sub('', text)}."
-    fleet = Fleet(service) if "machines" in deploy else None
-    if fleet:
-        fleet.add()
     talkers = [Talker(service, number) for number in range(8)]
     try:
-        for talker in talkers:
-            eventually(lambda talker=talker: talker.answered, "answer", 20)  # type: ignore[misc]
-        restart_one_by_one(fleet) if fleet else restart_by_reload(service)
-        after = [talker.answered for talker in talkers]
-        for talker, before in zip(talkers, after, strict=True):
-            eventually(lambda t=talker, n=before: t.problem or t.answered > n, "answer", 40)  # type: ignore[misc]
+        wait_for_answers(talkers)
+        yield
+        wait_for_answers(talkers)
         for talker in talkers:
             talker.stop()
             check_uninterrupted(service, talker)
@@ -874,8 +862,34 @@ def test_a_rolling_restart_under_load_ends_no_call(
         for talker in talkers:
             talker.stop()
             talker.call.hang_up()
-        if fleet:
-            fleet.stop()
+
+
+def wait_for_answers(talkers: list[Talker]) -> None:
+    """Wait until each caller has been answered once more, or has a problem."""
+    before = [talker.answered for talker in talkers]
+
+    def is_answered() -> bool:
+        pairs = zip(talkers, before, strict=True)
+        return all(talker.problem or talker.answered > count for talker, count in pairs)
+
+    eventually(is_answered, "answers", 60)
+
+
+@pytest.mark.thorough("how soon a process starts depends on how busy the machine is")
+def test_a_reload_under_load_ends_no_call(own: Callable[..., Service]) -> None:
+    service = own("gevent", WEB_CONCURRENCY="2")
+    with in_conversation(service):
+        restart_by_reload(service)
+
+
+@pytest.mark.thorough("how soon a process starts depends on how busy the machine is")
+@pytest.mark.parametrize("proxy", PROXIES)
+@pytest.mark.parametrize("mode", ["gevent"], scope="session")
+def test_a_rolling_restart_under_load_behind_a_real_proxy_ends_no_call(fleet: Fleet) -> None:
+    fleet.add()
+    with in_conversation(fleet.service):
+        for port in list(fleet.running):
+            fleet.restart(port)
 
 
 def check_uninterrupted(service: Service, talker: Talker) -> None:

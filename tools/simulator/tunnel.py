@@ -7,8 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from tools.simulator.load_balancer import join
 from tools.simulator.loop_thread import LoopThread
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 END_OF_HEAD = b"\r\n\r\n"
 
@@ -104,6 +105,27 @@ class Tunnel:
             far[1].close()
         else:
             await join((reader, writer), far)
+
+
+async def join(near: Streams, far: Streams) -> None:
+    """Pass on what either side sends, until one of them ends; then so does the other."""
+    ways = [_pour(near[0], far[1]), _pour(far[0], near[1])]
+    pouring = [asyncio.create_task(way) for way in ways]
+    try:
+        await asyncio.wait(pouring, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for way in pouring:
+            way.cancel()
+        await asyncio.gather(*pouring, return_exceptions=True)
+        for _, writer in (near, far):
+            writer.close()
+
+
+async def _pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
 
 
 def own_answer(status: int, does: Meddling) -> bytes:
