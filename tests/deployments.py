@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from tools.harness import ROOT
 Given = dict[str, str | None]  # settings; None: asked for, or kept as a secret elsewhere
 
 DEPLOY = ROOT / "deploy"
+UNIT = "deploy/voice-agent@.service"
 FROM_LITERAL = re.compile(r"(?:--from-literal=|secrets set | )([A-Z_]+)=…")
 
 
@@ -31,6 +31,19 @@ def yaml_of(name: str) -> Any:
 def kubernetes() -> dict[str, Any]:
     """Return Kubernetes' objects by their kinds."""
     return {each["kind"]: each for each in yaml.safe_load_all(text_of("deploy/kubernetes.yaml"))}
+
+
+def compose(service: str) -> dict[str, Any]:
+    return dict(yaml_of("compose.yaml")["services"][service])
+
+
+def render() -> dict[str, Any]:
+    (service,) = yaml_of("render.yaml")["services"]
+    return dict(service)
+
+
+def heroku() -> dict[str, Any]:
+    return dict(json.loads(text_of("app.json")))
 
 
 def pod() -> dict[str, Any]:
@@ -54,6 +67,12 @@ def docker(instruction: str) -> str:
     whole = text_of("Dockerfile").replace("\\\n", "")
     *_, last = re.findall(rf"^{instruction} +(.*)$", whole, re.MULTILINE)
     return str(last)
+
+
+def systemd(name: str) -> str:
+    """Return a value of the unit; "" if it doesn't say."""
+    found = re.search(rf"^{name}=(.*)$", text_of(UNIT), re.MULTILINE)
+    return found[1] if found else ""
 
 
 def docker_environment() -> dict[str, str]:
@@ -86,7 +105,7 @@ def lets_into_the_image(path: Path) -> bool:
 
 
 def in_compose() -> Given:
-    service = yaml_of("compose.yaml")["services"]["one"]
+    service = compose("one")
     assert service["env_file"] == ".env"
     return dict(service["environment"])
 
@@ -104,20 +123,18 @@ def on_fly() -> Given:
 
 
 def on_render() -> Given:
-    (service,) = yaml_of("render.yaml")["services"]
-    return {each["key"]: each.get("value") for each in service["envVars"]}
+    return {each["key"]: each.get("value") for each in render()["envVars"]}
 
 
 def on_heroku() -> Given:
-    settings: Mapping[str, Any] = json.loads(text_of("app.json"))["env"]
-    return {name: setting.get("value") for name, setting in settings.items()}
+    return {name: setting.get("value") for name, setting in heroku()["env"].items()}
 
 
 def under_systemd() -> Given:
-    return dict(re.findall(r"^Environment=(\w+)=(.*)$", text_of(UNIT), re.MULTILINE))
+    name, _, value = systemd("Environment").partition("=")
+    return {name: value}
 
 
-UNIT = "deploy/voice-agent@.service"
 GIVEN = {
     "compose": in_compose,
     "Kubernetes": in_kubernetes,
