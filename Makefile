@@ -90,7 +90,7 @@ venv: .venv/.dev
 	@$(PYTHON) $(INSTALL) -r requirements.txt
 	@touch $@
 
-.venv/.dev: requirements-dev.txt .venv/.app
+.venv/.dev: requirements-dev.txt requirements-examples.txt .venv/.app
 	@echo 'Installing what the tests need'
 	@$(PYTHON) $(INSTALL) -r requirements-dev.txt
 	@touch $@
@@ -100,7 +100,7 @@ venv: .venv/.dev
 	@if $(PYTHON) $(INSTALL) --only-binary :all: -r requirements-demo.txt; then touch $@; \
 	else echo 'They cannot be installed here. The demo goes on without, and says what it does instead.'; fi
 
-.venv-%/.dev: requirements-dev.txt requirements.txt
+.venv-%/.dev: requirements-dev.txt requirements-examples.txt requirements.txt
 	@$$($(PYTHON) -m tools.pythons $*) -m venv --clear .venv-$*
 	@.venv-$*/bin/python $(INSTALL) -r requirements-dev.txt
 	@touch $@

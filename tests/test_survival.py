@@ -707,11 +707,12 @@ class Fleet:
 
     def stop(self) -> None:
         for process in self.started:
-            check_lines(process.lines)
-            check_secrecy(process.output)
             process.stop()
         self.proxy.stop()
         self.second.release()
+        for process in self.started:
+            check_lines(process.lines)
+            check_secrecy(process.output)
 
 
 @pytest.fixture
