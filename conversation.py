@@ -19,6 +19,7 @@ from hearing import Caller, Hearing
 from lines import Limits, Lines
 from silence import Silence
 from speech import ACTIONS, HANG_UP, TRANSFER, Kind, Sentence, Speech, Voice
+from witness import Witness
 
 __all__ = ["ACTIONS", "HANG_UP", "TRANSFER", "Conversation", "Limits", "Lines", "Outcome", "Port"]
 
@@ -127,9 +128,11 @@ class Conversation:
         *,
         lines: Lines | None = None,
         limits: Limits | None = None,
+        witness: Witness | None = None,
     ) -> None:
         """Begin with an opening; `note` tells the workflow of a line that was lost before."""
         self._port = port
+        self._witness = witness or Witness()
         self._clock = clock
         self._lines = lines = lines or Lines()
         self._limits = limits = limits or Limits()
@@ -138,7 +141,6 @@ class Conversation:
         self._voice = Voice(limits)
         self._turns = Turns(note)
         self._silence = Silence(lines, limits)
-        self._misunderstood = 0  # how often in a row
         self._closes_at = clock() + limits.longest
         self._phase = Phase.OPEN
         self._draining = False
@@ -176,6 +178,7 @@ class Conversation:
         if self._speech.hear(mark):
             self._voice.succeed()
             self._silence.break_off()
+            self._tell_if_heard_out()
         self._go_on()
 
     # --- the voice --------------------------------------------------------------------------------
@@ -204,6 +207,8 @@ class Conversation:
         sentence = self._speech.speaking(mark)
         if sentence is None:
             return False
+        if not sentence.sent_ms:
+            self._witness.sounds(sentence.kind)
         self._speech.add_sound(sentence, ms, self._clock())
         return True
 
@@ -285,19 +290,22 @@ class Conversation:
         self._hearing.expire(now)
         words = self._hearing.take()
         if any(part != self._lines.inaudible for part in words):
-            self._drop_reply()
+            self._give_up_reply()
             self._turns.waiting += words
             self._silence.filled = False
             self._silence.prompted = False
-            self._misunderstood = 0
-        elif words and self._misunderstood < self._limits.say_again:
-            self._drop_reply()
-            self._misunderstood += 1
+            self._hearing.misunderstood = 0
+        elif words and self._hearing.misunderstood < self._limits.say_again:
+            self._witness.not_understood()
+            self._give_up_reply()
+            self._hearing.misunderstood += 1
             if self._turns.waiting:
                 self._turns.waiting += words  # the workflow may know what to make of them
             else:
                 self._say(self._lines.say_again)
-        # Else it was a noise, or as good as one: what it cut is said again
+        elif words:
+            self._witness.not_understood()
+        # Of the last, and of a noise, nothing comes: what it cut is said again
 
     def _measure_silence(self, now: float) -> None:
         silence = self._silence
@@ -316,6 +324,7 @@ class Conversation:
 
     def _close_long_call(self, now: float) -> None:
         if self._phase is Phase.OPEN and now >= self._closes_at:
+            self._witness.takes_leave("the call lasted too long")
             self._end(Phase.CLOSING)
             self._say(self._lines.goodbye)
             self._say(HANG_UP)
@@ -343,10 +352,12 @@ class Conversation:
 
     def _prompt(self) -> None:
         if self._silence.prompted:
+            self._witness.takes_leave("the caller stayed silent")
             self._say(self._lines.goodbye)
             self._say(HANG_UP)
         else:
             self._silence.prompted = True
+            self._witness.prompts()
             self._say(self._lines.idle_prompt)
 
     def _speak(self, now: float) -> None:
@@ -367,6 +378,10 @@ class Conversation:
     def _say(self, line: str) -> None:
         self._speech.add(line, Kind.LINE)
 
+    def _apologise(self) -> None:
+        self._witness.apologises()
+        self._say(self._lines.apology)
+
     def _give_way(self) -> None:
         """Let the caller speak, or press keys: no silence has lasted until now."""
         self._fall_silent()
@@ -386,21 +401,31 @@ class Conversation:
             self._port.clear()
         self._speech.take_back(self._clock())
 
-    def _drop_reply(self) -> None:
-        """Forget what was still to be said; the next message tells what was heard of it."""
+    def _give_up_reply(self) -> None:
+        """Give way for good; the next message tells what the caller heard of the reply."""
         self._fall_silent()
         if self._turns.wanted and (self._turns.busy or self._speech.reply_left):
-            self._turns.note = self._lines.cut_in.replace("{}", self._speech.reply_heard)
+            heard = self._speech.reply_heard
+            self._turns.note = self._lines.cut_in.replace("{}", heard)
+            self._witness.cuts_in(heard)
+        self._forget_reply()
+
+    def _forget_reply(self) -> None:
         self._turns.wanted = False
         self._speech.drop()
+
+    def _tell_if_heard_out(self) -> None:
+        if self._speech.idle and not self._turns.owed:
+            self._witness.heard_out()
 
     def _end_reply(self, turn: int, failed: bool) -> None:
         if self._turns.expects(turn):
             self._speech.drop_fillers()
             if failed:
-                self._say(self._lines.apology)
+                self._apologise()
         if turn == self._turns.asked:
             self._turns.busy = False
+            self._tell_if_heard_out()
         self._go_on()
 
     def _retry(self, sentence: Sentence, outcome: Outcome, reason: str) -> None:
@@ -408,6 +433,9 @@ class Conversation:
         if outcome is Outcome.FILTERED:
             sentence.text = self._lines.apology
             sentence.kind = Kind.LINE
+            self._witness.apologises()
+        elif outcome is not Outcome.HOPELESS:
+            self._witness.repeats(reason)
         if sentence.sent_ms:
             self._take_back()
         else:
@@ -445,5 +473,6 @@ class Conversation:
         """Forget all that was going on: late events name what nobody knows."""
         self._phase = phase
         self._hearing.clear()
-        self._drop_reply()
+        self._fall_silent()
+        self._forget_reply()
         self._turns.waiting.clear()

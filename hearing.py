@@ -41,6 +41,7 @@ class Hearing:
 
     def __init__(self, lines: Lines, limits: Limits) -> None:
         """Hear nothing yet."""
+        self.misunderstood = 0  # how often in a row
         self._lines = lines
         self._limits = limits
         self._stretches: dict[str, Stretch] = {}

@@ -5,10 +5,43 @@ from typing import Any
 import pytest
 
 from conversation import HANG_UP, TRANSFER, Conversation, Limits, Lines, Outcome
+from speech import Kind
 from tests.unit.noting_port import NotingPort
+from witness import Witness
 
 LINES = Lines()
 ENDINGS = ("hang_up", "transfer", "close", "hold", "give_up")
+
+
+class NotingWitness(Witness):
+    """Notes what the rules notice, in order."""
+
+    def __init__(self) -> None:
+        self.noted: list[tuple[str, ...]] = []
+
+    def sounds(self, kind: Kind) -> None:
+        self.noted.append(("sounds", kind.name))
+
+    def cuts_in(self, heard: str) -> None:
+        self.noted.append(("cuts in", heard))
+
+    def heard_out(self) -> None:
+        self.noted.append(("heard out",))
+
+    def not_understood(self) -> None:
+        self.noted.append(("not understood",))
+
+    def apologises(self) -> None:
+        self.noted.append(("apologises",))
+
+    def prompts(self) -> None:
+        self.noted.append(("prompts",))
+
+    def takes_leave(self, why: str) -> None:
+        self.noted.append(("takes leave", why))
+
+    def repeats(self, why: str) -> None:
+        self.noted.append(("repeats", why))
 
 
 class RuledCall:
@@ -17,9 +50,16 @@ class RuledCall:
     def __init__(self, opening: str = "Hello.", note: str = "", **limits: Any) -> None:
         self.now = 100.0
         self.port = NotingPort()
+        self.witness = NotingWitness()
         self.limits = Limits(**limits)
         self.rules = Conversation(
-            self.port, lambda: self.now, opening, note, lines=LINES, limits=self.limits
+            self.port,
+            lambda: self.now,
+            opening,
+            note,
+            lines=LINES,
+            limits=self.limits,
+            witness=self.witness,
         )
 
     # --- what was decided since the last `forget` ---
@@ -27,6 +67,10 @@ class RuledCall:
     @property
     def done(self) -> list[tuple[str, ...]]:
         return self.port.noted
+
+    @property
+    def noticed(self) -> list[tuple[str, ...]]:
+        return self.witness.noted
 
     @property
     def said(self) -> list[str]:
@@ -46,6 +90,7 @@ class RuledCall:
 
     def forget(self) -> None:
         self.port.noted = []
+        self.witness.noted = []
 
     # --- what happens ---
 
@@ -1346,3 +1391,111 @@ def test_a_silent_call_drains_at_once() -> None:
     call.rules.drain()
     call.rules.drain()
     assert call.ended == [("close", "drained")]
+
+
+# --- what a witness is told -----------------------------------------------------------------------
+
+
+def test_a_plain_turn_is_heard_out_when_its_last_mark_comes() -> None:
+    call = told("We open at nine.", "Shall I book?")
+    call.caller_hears()
+    assert call.noticed == [("sounds", "REPLY")]
+    call.caller_hears()
+    assert call.noticed == [("sounds", "REPLY"), ("sounds", "REPLY"), ("heard out",)]
+
+
+def test_a_reply_whose_end_comes_late_is_heard_out_then() -> None:
+    call = greeted()
+    call.caller_says("Tell me.")
+    call.rules.reply_piece(1, "We open at nine.")
+    call.caller_hears()
+    assert call.noticed == [("sounds", "REPLY")]
+    call.rules.reply_ended(1)
+    assert call.noticed == [("sounds", "REPLY"), ("heard out",)]
+
+
+def test_a_sentence_that_comes_in_pieces_of_sound_begins_once() -> None:
+    call = told("We open at nine.")
+    mark = call.last_mark
+    for _ in range(3):
+        call.rules.voice_sound(mark, 200)
+    assert call.noticed == [("sounds", "REPLY")]
+
+
+def test_a_barge_in_is_told_with_the_words_that_were_heard() -> None:
+    call = told("We open at nine.", "Shall I book?")
+    call.caller_hears()
+    call.forget()
+    call.caller_says("Stop.", "i2")
+    assert call.noticed == [("cuts in", "We open at nine.")]
+
+
+def test_a_noise_is_no_barge_in() -> None:
+    call = told("We open at nine.", "Shall I book?")
+    call.voice_speaks()
+    call.forget()
+    call.caller_says("", "i2")
+    assert ("cuts in", "") not in call.noticed
+    assert call.noticed == []
+
+
+def test_the_end_of_a_call_is_no_barge_in() -> None:
+    call = told("Goodbye.", HANG_UP)
+    call.caller_hears()
+    assert call.ended == [("hang_up",)]
+    assert call.noticed == [("sounds", "REPLY")]
+
+
+def test_a_filler_and_an_apology_do_not_sound_as_the_reply() -> None:
+    call = greeted()
+    call.caller_says("Tell me.")
+    call.wait(1.6)
+    call.caller_hears()
+    call.rules.reply_failed(1)
+    call.caller_hears()
+    assert call.noticed == [
+        ("sounds", "FILLER"),
+        ("apologises",),
+        ("sounds", "LINE"),
+        ("heard out",),
+    ]
+
+
+def test_each_time_that_nothing_is_understood_is_told() -> None:
+    call = greeted()
+    for item in ("i1", "i2", "i3"):
+        call.caller_says(None, item)
+    assert call.noticed == [("not understood",)] * 3
+
+
+def test_a_silent_caller_is_asked_and_taken_leave_of() -> None:
+    call = greeted(idle=5)
+    call.wait(5.1)
+    assert call.noticed == [("prompts",)]
+    call.caller_hears()
+    call.wait(5.1)
+    assert ("takes leave", "the caller stayed silent") in call.noticed
+
+
+def test_leave_is_taken_of_a_call_that_lasts_too_long() -> None:
+    call = greeted(longest=5)
+    call.wait(5)
+    assert ("takes leave", "the call lasted too long") in call.noticed
+
+
+def test_what_is_said_again_is_told_with_the_reason() -> None:
+    call = told("We open at nine.")
+    call.voice_fails(reason="rate limit")
+    assert call.noticed == [("repeats", "rate limit")]
+
+
+def test_a_sentence_that_is_filtered_is_apologised_for() -> None:
+    call = told("We open at nine.")
+    call.voice_fails(Outcome.FILTERED)
+    assert call.noticed == [("apologises",)]
+
+
+def test_what_cannot_get_better_is_not_said_again() -> None:
+    call = told("We open at nine.")
+    call.voice_fails(Outcome.HOPELESS)
+    assert call.noticed == []
