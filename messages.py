@@ -17,10 +17,14 @@ class NotUnderstood(ValueError):
 
 
 class Handler(NamedTuple):
-    """The method that takes a message, and the paths of the texts that it is called with."""
+    """The method that takes a message, and the paths of what it is called with.
+
+    Texts come first, then values of any type, which are passed as they are, None if missing.
+    """
 
     method: Callable[..., None]
     fields: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
 
 
 def dispatch(raw: bytes, name: str, handlers: Mapping[str, Handler], target: object) -> None:
@@ -31,8 +35,9 @@ def dispatch(raw: bytes, name: str, handlers: Mapping[str, Handler], target: obj
     message = parse(raw)
     handler = handlers.get(text(message, name))
     if handler:
-        values = [text(message, field) for field in handler.fields]
-        handler.method(target, *values)
+        texts = [text(message, field) for field in handler.fields]
+        values = [find(message, path) for path in handler.values]
+        handler.method(target, *texts, *values)
 
 
 def parse(raw: bytes) -> Any:
@@ -45,11 +50,17 @@ def parse(raw: bytes) -> Any:
 
 def text(message: Any, path: str) -> str:
     """Return the text at a dotted path. Raises NotUnderstood if there is none."""
-    value = message
-    for name in path.rstrip(OPTIONAL).split("."):
-        value = value.get(name) if isinstance(value, dict) else None
+    value = find(message, path.rstrip(OPTIONAL))
     if isinstance(value, str):
         return value
     if value is None and path.endswith(OPTIONAL):
         return ""
     raise NotUnderstood(f"no text at {path!r}")
+
+
+def find(message: Any, path: str) -> Any:
+    """Return the value at a dotted path; None if there is none."""
+    value = message
+    for name in path.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value

@@ -9,7 +9,7 @@ answer, are lines of their own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import (
     BaseModel,
@@ -20,6 +20,8 @@ from pydantic import (
     field_validator,
 )
 from pydantic import ValidatorFunctionWrapHandler as Validator
+
+from cost import RESPONSE, RUN, Usage
 
 NO_TOOLS = "the workflow asked for a tool's output; this service runs no tools"
 TOO_LONG = "context_length_exceeded"
@@ -128,6 +130,8 @@ class Item(Lenient):
 class Response(Lenient):
     """A Response as it ended."""
 
+    model: str = ""
+    usage: Any = None
     output: tuple[OnErrorOmit[Item], ...] = ()
     error: Problem = Problem()
     incomplete_details: Problem = Problem()
@@ -180,6 +184,11 @@ class ResponseReply:
             return ""
         how = joined(self._end.type, self._end.fault)
         return f"the reply broke off: {how or 'the stream ended'}"
+
+    @property
+    def usage(self) -> Usage:
+        """What it used."""
+        return Usage(self._end.response.model, RESPONSE, self._end.response.usage)
 
     @property
     def is_too_long(self) -> bool:
@@ -273,6 +282,8 @@ class RunEvent(Message):
 
     object: str = ""
     status: str = ""
+    model: str = ""
+    usage: Any = None
     delta: Message = Message()
     last_error: Problem = Problem()
     incomplete_details: Problem = Problem()
@@ -305,6 +316,11 @@ class RunReply:
             return ""
         how = joined(self._end.status, self._end.fault)
         return f"the run broke off: {how or 'the stream ended'}"
+
+    @property
+    def usage(self) -> Usage:
+        """What it used."""
+        return Usage(self._end.model, RUN, self._end.usage)
 
     @property
     def asks_for_tools(self) -> bool:

@@ -19,6 +19,7 @@ import httpx2
 import openai
 from pydantic import ValidationError
 
+from cost import Usage
 from logs import log
 from replies import NO_TOOLS, TOO_LONG, ResponseReply, RunReply
 from settings import Settings
@@ -48,6 +49,10 @@ class ConversationLost(WorkflowError):
 FAILURES = (WorkflowError, openai.OpenAIError, httpx2.HTTPError)  # what a failing workflow raises
 
 
+def forget(_: Usage) -> None:
+    """Take no notice of what a reply used."""
+
+
 @dataclass
 class Dialogue:
     """The workflow's side of a call."""
@@ -58,6 +63,7 @@ class Dialogue:
     since: float
     conversation: str = ""
     streams: int = 0
+    spend: Callable[[Usage], None] = forget  # is told what each reply used
     starting: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -178,6 +184,7 @@ def read(response: Any, reply: ResponseReply | RunReply, dialogue: Dialogue) -> 
             continue
         if piece:
             yield piece
+    dialogue.spend(reply.usage)
 
 
 # --- the two kinds ---------------------------------------------------------------------------
@@ -347,10 +354,21 @@ class WorkflowClient:
         """
         return self._started(self._dialogue(call_sid, caller, called))
 
-    def resume(self, call_sid: str, conversation: str, caller: str, called: str) -> None:
-        """Learn that a call's stream is here, and its conversation; "" if it isn't started yet."""
+    def resume(
+        self,
+        call_sid: str,
+        conversation: str,
+        caller: str,
+        called: str,
+        spend: Callable[[Usage], None] = forget,
+    ) -> None:
+        """Learn that a call's stream is here, and its conversation; "" if it isn't started yet.
+
+        `spend` is told what each reply used, by the thread that reads it.
+        """
         dialogue = self._dialogue(call_sid, caller, called)
         dialogue.streams += 1
+        dialogue.spend = spend
         if conversation:
             dialogue.conversation = conversation
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 import realtime
@@ -13,13 +15,16 @@ class Listener:
     """Remembers what it was told."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, ...]] = []
+        self.told: list[tuple[Any, ...]] = []
 
     def on_mark(self, name: str) -> None:
         self.told.append(("mark", name))
 
     def on_done(self, response_id: str, reason: str) -> None:
         self.told.append(("done", response_id, reason))
+
+    def on_usage(self, name: str, used: Any) -> None:
+        self.told.append((name, used))
 
     def on_bug(self) -> None:
         raise KeyError("ours")
@@ -28,11 +33,12 @@ class Listener:
 HANDLERS = {
     "mark": Handler(Listener.on_mark, ("mark.name",)),
     "response.done": Handler(Listener.on_done, ("response.id", "response.details.reason?")),
+    "usage": Handler(Listener.on_usage, ("name",), ("response.usage",)),
     "bug": Handler(Listener.on_bug),
 }
 
 
-def told(raw: bytes) -> list[tuple[str, ...]]:
+def told(raw: bytes) -> list[tuple[Any, ...]]:
     listener = Listener()
     dispatch(raw, "event", HANDLERS, listener)
     return listener.told
@@ -40,6 +46,22 @@ def told(raw: bytes) -> list[tuple[str, ...]]:
 
 def test_a_message_reaches_its_method_with_the_texts_it_needs() -> None:
     assert told(b'{"event": "mark", "mark": {"name": "7"}}') == [("mark", "7")]
+
+
+@pytest.mark.parametrize(
+    ("response", "used"),
+    [
+        (b'{"usage": {"input_tokens": 7}}', {"input_tokens": 7}),
+        (b'{"usage": [7]}', [7]),
+        (b"{}", None),
+        (b"7", None),
+    ],
+)
+def test_a_value_of_any_type_is_passed_as_it_is_and_may_be_missing(
+    response: bytes, used: object
+) -> None:
+    raw = b'{"event": "usage", "name": "n", "response": %b}' % response
+    assert told(raw) == [("n", used)]
 
 
 @pytest.mark.parametrize(

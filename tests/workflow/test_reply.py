@@ -15,6 +15,8 @@ import httpx2
 import openai as sdk
 import pytest
 
+import cost
+from cost import Cost, Usage
 from replies import NO_TOOLS
 from settings import HERE
 from tests.unit.environment import REQUIRED
@@ -52,6 +54,28 @@ def told(openai: OpenAISimulator) -> list[str]:
     """Return what its only conversation keeps of what the caller said, in order."""
     texts = [text for role, text in kept_texts(openai) if role == "user"]
     return [text for text in texts if text != NOTE]
+
+
+# --- what a reply used ---------------------------------------------------------------------------
+
+
+def test_what_each_reply_used_is_told_with_its_model(
+    client: WorkflowClient, openai: OpenAISimulator, kind: str
+) -> None:
+    used: list[Usage] = []
+    conversation = client.start(SID, CALLER, CALLED)
+    client.resume(SID, conversation, CALLER, CALLED, used.append)
+    for words in ("One", "Two"):
+        assert "".join(client.send_message(SID, words))
+    counts = {"responses": cost.RESPONSE, "assistant": cost.RUN}[kind]
+    assert [usage.counts for usage in used] == [counts, counts]
+    total = Cost()
+    for usage in used:
+        assert usage.model
+        total.add(usage)
+    spent = {price: amount for (_, price), amount in total.used.items()}
+    assert spent["text in"] == 80
+    assert spent["text out"] > 0
 
 
 # --- replies -------------------------------------------------------------------------------------

@@ -298,7 +298,7 @@ class LoadSession:
         """Tell what the caller said."""
         kind, where = "conversation.item.input_audio_transcription", {"item_id": item}
         self.send(f"{kind}.delta", **where, content_index=0, delta=words)
-        usage = {"type": "tokens", "input_tokens": 10, "output_tokens": 10, "total_tokens": 20}
+        usage = {"type": "duration", "seconds": 1.0}
         self.send(f"{kind}.completed", **where, content_index=0, transcript=words, usage=usage)
 
 
@@ -399,7 +399,13 @@ class SpeechEvents:
         how = "completed" if status == "completed" else "incomplete"
         item = {**self._message, "status": how, "content": [{**part, "type": "output_audio"}]}
         session.send("response.output_item.done", **self._where, item=item)
-        usage = {"total_tokens": 100, "input_tokens": 60, "output_tokens": 40}
+        usage = {
+            "total_tokens": 100,
+            "input_tokens": 60,
+            "output_tokens": 40,
+            "input_token_details": {"text_tokens": 60, "audio_tokens": 0},
+            "output_token_details": {"text_tokens": 8, "audio_tokens": 32},
+        }
         done = {**self._resource, "status": status, "output": [item], "usage": usage}
         session.send("response.done", response=done)
         limit = {"name": "tokens", "limit": 40_000, "remaining": 39_000, "reset_seconds": 0.5}

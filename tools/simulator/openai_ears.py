@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MAX_APPEND_BYTES = 15 * 1024 * 1024
 MIN_COMMIT_MS = 100
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
+BILLED_BY_LENGTH = ("gpt-transcribe", "whisper-1")  # the others by tokens
 UNINTELLIGIBLE = {
     "type": "transcription_error",
     "code": "audio_unintelligible",
@@ -218,16 +219,22 @@ class SessionEars:
 
 def _completed(words: str, recording: Recording, config: Json) -> dict[str, Any]:
     """Return what a transcript comes with."""
+    completed: dict[str, Any] = {"transcript": words, "usage": _usage(words, recording, config)}
+    if config["model"] == "gpt-transcribe":
+        pinned = rules.pinned_languages(config)
+        completed["languages"] = [{"code": code} for code in pinned[:1] if words]
+    return completed
+
+
+def _usage(words: str, recording: Recording, config: Json) -> Json:
+    """Return what a transcript is billed by: the length of the sound, or tokens."""
+    if config["model"] in BILLED_BY_LENGTH:
+        return {"type": "duration", "seconds": round(recording.seconds, 2)}
     heard, written = int(recording.seconds * 10), len(words) // 4
-    usage = {
+    return {
         "type": "tokens",
         "input_tokens": heard,
         "output_tokens": written,
         "total_tokens": heard + written,
         "input_token_details": {"audio_tokens": heard, "text_tokens": 0},
     }
-    completed: dict[str, Any] = {"transcript": words, "usage": usage}
-    if config["model"] == "gpt-transcribe":
-        pinned = rules.pinned_languages(config)
-        completed["languages"] = [{"code": code} for code in pinned[:1] if words]
-    return completed

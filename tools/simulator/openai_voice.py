@@ -235,7 +235,13 @@ class RealtimeResponse:
             "total_tokens": audio + text + 60,
             "input_tokens": 60,
             "output_tokens": audio + text,
-            "input_token_details": {"text_tokens": 60, "audio_tokens": 0, "cached_tokens": 0},
+            "input_token_details": {
+                "text_tokens": 60,
+                "audio_tokens": 0,
+                "image_tokens": 0,
+                "cached_tokens": 0,
+                "cached_tokens_details": {"text_tokens": 0, "audio_tokens": 0, "image_tokens": 0},
+            },
             "output_token_details": {"text_tokens": text, "audio_tokens": audio},
         }
 
