@@ -4,12 +4,14 @@ import functools
 import signal
 import sys
 from hashlib import sha256
+from hmac import compare_digest
 from socket import gethostname
 from threading import Thread
 from time import sleep, time
 
 from flask import Flask, Response, abort, render_template, request
 from flask_sock import Sock
+from prometheus_client import CONTENT_TYPE_LATEST
 from simple_websocket import Server
 from twilio.request_validator import RequestValidator
 from websockets.protocol import Side
@@ -17,6 +19,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.serving import make_server
 from wsproto.utilities import ProtocolError
 
+import metrics
 from logs import log, open_log
 from places import PLACES
 from settings import settings
@@ -30,6 +33,7 @@ GOOD_STREAM_SECONDS = 15
 HARDLY_BEGUN_SECONDS = 1.0
 SERVED_AT = "X-Served-At"  # a header of /health, by which `--check` knows this app from others
 RULE = "=" * 70
+UNSIGNED = ("/health", "/metrics")  # not for Twilio
 
 
 class NoReader(Thread):
@@ -67,7 +71,7 @@ def refuse_strangers() -> None:
 
     A stream that is too much gets 503: Twilio goes on with the TwiML, and comes back.
     """
-    if request.path == "/health":
+    if request.path in UNSIGNED:
         return
     streams = request.path == "/media-stream"
     path = request.environ.get("RAW_URI", request.full_path)
@@ -110,7 +114,7 @@ def refuse_handshake(_: ProtocolError) -> tuple[str, int]:
     return "", 400
 
 
-# --- the three routes -----------------------------------------------------------------------------
+# --- the routes -----------------------------------------------------------------------------
 
 
 @app.get("/health")
@@ -127,6 +131,19 @@ def served_at() -> str:
     port = request.environ["SERVER_PORT"]
     where = f"{gethostname()} {app.root_path} {port}"
     return sha256(where.encode()).hexdigest()[:16]
+
+
+@app.get("/metrics")
+def numbers() -> Response:
+    """Tell Prometheus how the calls are; only who knows METRICS_TOKEN may ask."""
+    token = settings().metrics_token
+    if not token:
+        abort(404)
+    asked_with = request.headers.get("Authorization", "")
+    if not compare_digest(asked_with.encode(), f"Bearer {token}".encode()):
+        log.warning("refused /metrics: it must be asked with METRICS_TOKEN as bearer token")
+        abort(401)
+    return Response(metrics.report(), content_type=CONTENT_TYPE_LATEST)
 
 
 @app.post("/voice")
@@ -235,7 +252,7 @@ def media_stream(ws: Server) -> None:
 
 def start() -> None:
     """Open the log, check the settings, and get ready for calls. Raises SettingsError."""
-    open_log()
+    open_log(settings().log_format)
     workflow()  # once, and not when eight first callers ask for it
     Thread(target=watch, daemon=True).start()
 

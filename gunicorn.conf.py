@@ -2,22 +2,41 @@
 
 import gc
 import os
+import shutil
 import signal
+import tempfile
 from typing import Any
 
+from gunicorn.glogging import Logger
+
+from logs import open_log
 from places import PLACES
 from settings import SettingsError, settings
+
+SHARED = "PROMETHEUS_MULTIPROC_DIR"
 
 try:
     bind = f"0.0.0.0:{settings().port}"
 except SettingsError as problems:  # gunicorn would show it with a traceback
     raise SystemExit(str(problems)) from None
+if settings().metrics_token and SHARED not in os.environ:  # else it is a reload
+    # Where workers share their numbers; set before any of them imports prometheus_client
+    os.environ[SHARED] = tempfile.mkdtemp(prefix="voice-agent-metrics-")
 settings.cache_clear()  # each worker reads them anew, so that a reload does too
 worker_class = "gevent"  # hundreds of calls a process; a thread each would be too many
 workers = int(os.environ.get("WEB_CONCURRENCY") or 1)
 worker_connections = 2000
 os.environ.setdefault("GEVENT_TRACK_GREENLET_TREE", "no")  # who spawned whom is 5 KB a call
 graceful_timeout = 30  # seconds in which a stopping worker's calls must come to a pause
+
+
+class logger_class(Logger):  # noqa: N801 - a name of gunicorn's
+    """Gunicorn's own log, in the style of ours."""
+
+    def setup(self, cfg: Any) -> None:
+        """Open both."""
+        super().setup(cfg)
+        open_log(settings().log_format)
 
 
 def when_ready(arbiter: Any) -> None:
@@ -50,6 +69,17 @@ def post_fork(_: Any, worker: Any) -> None:
 def child_exit(_: Any, worker: Any) -> None:
     """Forget the calls of a worker that has ended: they come back, to another."""
     PLACES.close_tally(worker.tally)
+    if SHARED in os.environ:
+        from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415
+
+        mark_process_dead(worker.pid)
+
+
+def on_exit(_: Any) -> None:
+    """Throw the workers' numbers away."""
+    folder = os.environ.get(SHARED, "")
+    if "voice-agent-metrics-" in folder:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def post_worker_init(worker: Any) -> None:

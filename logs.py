@@ -6,8 +6,12 @@ import copy
 import logging
 import re
 from collections.abc import Iterator
+from typing import Any
 
-FORMAT = "%(message)s"
+from pythonjsonlogger.json import JsonFormatter
+
+FORMAT = "%(asctime)s %(levelname)s %(message)s"
+SECONDS = "%Y-%m-%d %H:%M:%S"
 
 log = logging.getLogger("voice_agent")
 
@@ -59,7 +63,7 @@ def _masked(match: re.Match[str]) -> str:
 # What would end a line, reorder it, or can't be written: control characters, Unicode's line and
 # paragraph separators, changes of direction, lone surrogates.
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-CALL = re.compile(r"\[CA[^\]]*\] ")
+CALL = re.compile(r"\[(?P<call_sid>CA[^\] ]*) ?(?P<caller>[^\]]*)\] ")
 
 
 class SafeFormatter(logging.Formatter):
@@ -86,14 +90,43 @@ def _escaped(text: str) -> str:
     return UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
 
 
-def open_log() -> None:
-    """Write the app's log to standard error, and make every handler's lines safe, whose ever."""
-    logging.basicConfig(format=FORMAT)
+class JsonLines(JsonFormatter):
+    """Format each record as one JSON object: time, level, call_sid, caller, message, and more."""
+
+    def __init__(self) -> None:
+        """Name the fields that every line has."""
+        super().__init__(
+            ["asctime", "levelname", "message"],
+            datefmt="%Y-%m-%dT%H:%M:%S%z",
+            rename_fields={"asctime": "time", "levelname": "level"},
+        )
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        """Take the call out of the message, and mask numbers in all texts."""
+        call = CALL.match(log_data["message"])
+        if call:
+            log_data["message"] = log_data["message"][call.end() :]
+            log_data |= call.groupdict()
+        return {
+            name: mask_numbers(value) if isinstance(value, str) else value
+            for name, value in log_data.items()
+        }
+
+
+def open_log(style: str = "text") -> None:
+    """Write the app's log to standard error, and make every handler's lines safe, whose ever.
+
+    `style` is "text", or "json" for an object a line.
+    """
+    logging.basicConfig(format=FORMAT, datefmt=SECONDS)
     logging.getLogger("werkzeug").setLevel("WARNING")
     log.setLevel("INFO")
     for handler in _handlers():
-        if not isinstance(handler.formatter, SafeFormatter):
-            handler.setFormatter(SafeFormatter(handler.formatter or logging.Formatter(FORMAT)))
+        if style == "json":
+            handler.setFormatter(JsonLines())
+        elif not isinstance(handler.formatter, SafeFormatter):
+            inner = handler.formatter or logging.Formatter(FORMAT, SECONDS)
+            handler.setFormatter(SafeFormatter(inner))
 
 
 def _handlers() -> Iterator[logging.Handler]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from conversation import Conversation, Outcome
+from cost import EARS, VOICE, Usage
 from messages import Handler, NotUnderstood
 from settings import Settings
 from story import Story
@@ -181,7 +182,6 @@ class Realtime:
 
     def on_speech_started(self, item: str) -> None:
         """Listen."""
-        self._story.caller_speaks()
         self._rules.caller_speaks(item)
 
     def on_speech_stopped(self, item: str) -> None:
@@ -190,8 +190,11 @@ class Realtime:
         self._story.caller_stopped(detection.get("silence_duration_ms", 500) / 1000)
         self._rules.caller_stops(item)
 
-    def on_transcript(self, item: str, transcript: str) -> None:
+    def on_transcript(self, item: str, transcript: str, used: Any) -> None:
         """Take the words."""
+        ears = self._settings.realtime_session["audio"]["input"]["transcription"]
+        self._story.spends(Usage(ears["model"], EARS, used))
+        self._story.caller_said(transcript)
         self._rules.caller_said(item, transcript)
 
     def on_transcript_failed(self, item: str, reason: str) -> None:
@@ -214,16 +217,22 @@ class Realtime:
         mulaw = self._format.to_twilio(sound)
         if self._rules.voice_sound(self._in_flight.mark, milliseconds(mulaw)):
             self._play(mulaw)
-            self._story.sound_began()
 
     def on_audio_transcript(self, response_id: str, said: str) -> None:
         """Check that what was said is what was asked for."""
         asked = self._in_flight
-        if response_id == asked.response_id and not same_words(asked.text, said):
+        if response_id != asked.response_id:
+            return
+        exactly = same_words(asked.text, said)
+        self._story.read_out(exactly)
+        if not exactly:
             self._story.warn(f"asked to say {asked.text!r}, said {said!r}")
 
-    def on_response_done(self, response_id: str, status: str, reason: str, code: str) -> None:
-        """Tell how the sentence ended."""
+    def on_response_done(
+        self, response_id: str, status: str, reason: str, code: str, used: Any
+    ) -> None:
+        """Tell how the sentence ended; what was cancelled has its price, too."""
+        self._story.spends(Usage(self._settings.realtime_model, VOICE, used))
         if response_id != self._in_flight.response_id:
             return
         mark = self._in_flight.mark
@@ -277,7 +286,7 @@ EVENTS = {
     "input_audio_buffer.speech_started": Handler(Realtime.on_speech_started, ("item_id",)),
     "input_audio_buffer.speech_stopped": Handler(Realtime.on_speech_stopped, ("item_id",)),
     "conversation.item.input_audio_transcription.completed": Handler(
-        Realtime.on_transcript, ("item_id", "transcript")
+        Realtime.on_transcript, ("item_id", "transcript"), ("usage",)
     ),
     "conversation.item.input_audio_transcription.failed": Handler(
         Realtime.on_transcript_failed, ("item_id", "error.message?")
@@ -297,6 +306,7 @@ EVENTS = {
             "response.status_details.reason?",
             "response.status_details.error.code?",
         ),
+        ("response.usage",),
     ),
     "error": Handler(
         Realtime.on_error,

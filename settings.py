@@ -21,8 +21,11 @@ from settings_values import (
     ApiKey,
     AuthToken,
     BaseUrl,
+    BearerToken,
     Count,
+    Flag,
     HostUrl,
+    LogFormat,
     OpenAiKey,
     OpenAiUrl,
     PhoneNumber,
@@ -119,6 +122,10 @@ class Settings(BaseModel, frozen=True):
     realtime_model: Word = "gpt-realtime-2.1-mini"
     realtime_session: SessionFile = Field("realtime_session.json", validate_default=True)
     notes: Annotated[Notes, FromFile] = Field("notes.json", validate_default=True)
+
+    log_format: LogFormat = "text"
+    log_transcripts: Flag = 0
+    metrics_token: BearerToken = Field("", repr=False)
 
     port: Port = 5000
     openai_base_url: Annotated[OpenAiUrl, AfterValidator(_fits_key)] = Field(

@@ -217,6 +217,24 @@ def _port(value: object) -> int:
     return int(str(value))
 
 
+def _flag(value: object) -> int:
+    if str(value) not in ("0", "1"):
+        raise ValueError("Expected 1 or 0")
+    return int(str(value))
+
+
+def _log_format(value: str) -> str:
+    if value not in ("text", "json"):
+        raise ValueError("Expected text or json")
+    return value
+
+
+def _bearer_token(value: str) -> str:
+    if not re.fullmatch(r"[\w.~+/-]{16,}=*", value, re.ASCII):
+        raise ValueError("Expected a secret of 16 letters and digits or more, made up at random")
+    return value
+
+
 # --- the types --------------------------------------------------------------------------------
 
 Phrase = Annotated[str, AfterValidator(_phrase)]
@@ -232,4 +250,7 @@ BaseUrl = Annotated[str, AfterValidator(_base_url)]
 OpenAiUrl = Annotated[BaseUrl, AfterValidator(_openai_url)]
 Seconds = Annotated[float, BeforeValidator(_number)]  # 0 means for ever
 Count = Annotated[float, BeforeValidator(_count)]  # 0 means without a limit
+Flag = Annotated[int, BeforeValidator(_flag)]
+LogFormat = Annotated[str, AfterValidator(_log_format)]
+BearerToken = Annotated[str, AfterValidator(_bearer_token)]
 Port = Annotated[int, BeforeValidator(_port)]

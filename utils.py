@@ -11,14 +11,22 @@ from itertools import chain
 from typing import TypeAlias
 
 from text import sentences
-from words import heard_part, same_words, speech_ms
+from words import count_words, heard_part, same_words, speech_ms
 
 with warnings.catch_warnings():
     # Deprecated in Python 3.11 and 3.12, and a package of its own, audioop-lts, from 3.13 on
     warnings.simplefilter("ignore", DeprecationWarning)
     import audioop
 
-__all__ = ["Downsampler", "Upsampler", "heard_part", "same_words", "sentences", "speech_ms"]
+__all__ = [
+    "Downsampler",
+    "Upsampler",
+    "count_words",
+    "heard_part",
+    "same_words",
+    "sentences",
+    "speech_ms",
+]
 
 Samples: TypeAlias = "array[int]"
 Taps: TypeAlias = list[float]

@@ -10,13 +10,15 @@ from time import monotonic, sleep, time
 from typing import Any
 
 from call import Call, CallControl, find_start
-from conversation import Conversation, Limits, Lines, Port
+from conversation import TRANSFER, Conversation, Limits, Lines, Port
+from cost import Usage
 from messages import Handler, NotUnderstood, dispatch
 from realtime import EVENTS, HOPELESS_STATUSES, Realtime
 from settings import Settings
 from story import Story
 from utils import sentences
 from wire import Connection, Refused
+from witness import Witness
 from workflow_client import FAILURES, WorkflowClient, WorkflowError
 
 DRAINING = Event()  # this process is to stop: it hands its calls over
@@ -91,12 +93,12 @@ class VoiceHandler:
         self._settings = settings
         self._workflow = workflow
         self._control = control
-        self._story = Story(call.sid)
+        self._story = Story(call, bool(settings.log_transcripts))
         self._lock = Lock()
         self._clock = FrameClock()
         self._ended = Event()
         self._inbox: Queue[tuple[int, str] | None] = Queue()  # for the workflow: turn, message
-        self._rules = begin(self, self._clock, call, settings)
+        self._rules = begin(self, self._clock, call, settings, self._story)
         self._realtime = Realtime(settings, self._rules, self._story, self._play)
         self._next_tick = 0  # in frames
         self._next_ping = 0
@@ -105,11 +107,10 @@ class VoiceHandler:
 
     def run(self, messages: Iterator[bytes]) -> None:
         """Read Twilio's messages until the stream ends, and keep the time."""
-        resumed = self.call.opening in ("bridge", "no_transfer")
-        self._story.tell("call resumed" if resumed else "call started")
+        self._story.begins()
         CALLS.add(self)
         call = self.call
-        self._workflow.resume(call.sid, call.conversation, call.caller, call.called)
+        self._workflow.resume(call.sid, call.conversation, call.caller, call.called, self._spend)
         for work in (self._listen, self._answer):
             Thread(target=work, daemon=True).start()
         try:
@@ -119,7 +120,7 @@ class VoiceHandler:
             self._ended.set()
             self._realtime.end()
             self._inbox.put(None)  # which ends `_answer`
-            self._story.tell("call ended")
+            self._story.ended()
 
     def _listen(self) -> None:
         """Keep a Realtime session; when to give up is for the rules to decide."""
@@ -142,7 +143,7 @@ class VoiceHandler:
             try:
                 self._ask(turn, message)
             except FAILURES as error:
-                self._story.fail(f"no reply: {error}")
+                self._story.no_reply(str(error))
                 self._safely(self._rules.reply_failed, turn)
             except Exception:  # noqa: BLE001 - a bug is told, and the call goes on
                 self._story.bug()
@@ -156,10 +157,13 @@ class VoiceHandler:
         reply = self._workflow.send_message(self.call.sid, message)
         sentence = ""
         for sentence in sentences(reply, self._settings.language):
-            self._safely(self._story.reply_began)
+            self._safely(self._story.reply_piece, turn, sentence)
             self._safely(self._rules.reply_piece, turn, sentence)
         if not sentence:
             raise WorkflowError("it is empty")
+
+    def _spend(self, usage: Usage) -> None:
+        self._safely(self._story.spends, usage)
 
     def _tick(self) -> None:
         if DRAINING.is_set():
@@ -180,7 +184,7 @@ class VoiceHandler:
 
     def _lose_realtime(self, reason: str, hopeless: bool = False) -> None:
         why = self._realtime.lose() or reason
-        self._story.warn(f"Realtime is lost: {why}")
+        self._story.realtime_lost(why)
         if hopeless:
             self._realtime.end()
             self._rules.voice_hopeless(why)
@@ -233,13 +237,17 @@ class VoiceHandler:
 
     def on_dtmf(self, digit: str) -> None:
         """Take a key."""
-        self._story.caller_speaks()
+        self._story.key_pressed()
         self._rules.key(digit)
 
     def on_mark(self, name: str) -> None:
         """Note what has been heard."""
         self.call = self.call.begun()
         self._rules.heard(name)
+
+    def on_stop(self) -> None:
+        """Learn that the call, or its stream, has ended on Twilio's side."""
+        self._story.stops()
 
     # --- what the rules decide (conversation.Port) ------------------------------------------------
 
@@ -261,30 +269,32 @@ class VoiceHandler:
 
     def ask(self, turn: int, message: str) -> None:
         """Send the workflow what the caller said."""
-        self._story.workflow_asked()
+        self._story.asks(turn)
         self._inbox.put((turn, message))
 
     def hang_up(self) -> None:
         """End the call."""
+        self._story.hangs_up()
         self._do(self._control.hang_up, "hang up")
 
     def transfer(self) -> None:
         """Connect the caller to a person."""
+        self._story.ends(TRANSFER)
         self._do(self._control.transfer, "transfer")
 
     def hold(self, reason: str) -> None:
         """Have Twilio's own voice ask for patience, and another stream opened."""
-        self._story.fail(f"on hold: {reason}")
+        self._story.leaves("on hold", reason)
         self._do(self._control.hold, "hold")
 
     def give_up(self, reason: str) -> None:
         """Have Twilio's own voice say UNAVAILABLE, and the call ended."""
-        self._story.fail(f"given up: {reason}")
+        self._story.leaves("given up", reason)
         self._do(self._control.give_up, "give up")
 
     def close(self, reason: str) -> None:
         """Close the stream: Twilio comes back with the conversation."""
-        self._story.tell(f"handed over: {reason}")
+        self._story.hands_over(reason)
         self.stream.close()
 
     def _play(self, sound: str) -> None:
@@ -302,13 +312,13 @@ class VoiceHandler:
         try:
             action(self.call)
         except OSError as error:
-            self._story.fail(f"could not {name}: {error}")
+            self._story.act_failed(f"could not {name}: {error}")
         except Exception:  # noqa: BLE001 - a bug is told, and the call goes on
             self._story.bug()
         else:
             if self._ended.wait(ACT_SECONDS):
                 return
-            self._story.fail(f"Twilio did not {name}")
+            self._story.act_failed(f"Twilio did not {name}")
         self._safely(self._rules.act_failed)
 
 
@@ -316,6 +326,7 @@ MESSAGES = {
     "media": Handler(VoiceHandler.on_media, ("media.payload",)),
     "dtmf": Handler(VoiceHandler.on_dtmf, ("dtmf.digit",)),
     "mark": Handler(VoiceHandler.on_mark, ("mark.name",)),
+    "stop": Handler(VoiceHandler.on_stop),
 }
 
 
@@ -333,7 +344,13 @@ def carry(
     stream.close()
 
 
-def begin(port: Port, clock: Callable[[], float], call: Call, settings: Settings) -> Conversation:
+def begin(
+    port: Port,
+    clock: Callable[[], float],
+    call: Call,
+    settings: Settings,
+    witness: Witness | None = None,
+) -> Conversation:
     """Begin a conversation, or go on with one whose stream was lost, or whose transfer failed."""
     openings = {
         "bridge": (settings.bridge, settings.notes.line_lost),
@@ -342,7 +359,15 @@ def begin(port: Port, clock: Callable[[], float], call: Call, settings: Settings
     opening, note = openings.get(call.opening, (settings.greeting, ""))
     time_left = max(settings.max_call_seconds - call.age(time()), 0.0)
     limits = Limits(filler=settings.filler_seconds, idle=settings.idle_seconds, longest=time_left)
-    return Conversation(port, clock, opening, note, lines=lines(settings), limits=limits)
+    return Conversation(
+        port,
+        clock,
+        opening,
+        note,
+        lines=lines(settings),
+        limits=limits,
+        witness=witness,
+    )
 
 
 def lines(settings: Settings) -> Lines:

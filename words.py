@@ -46,6 +46,11 @@ def speech_ms(text: str) -> float:
     return max(1, ms)
 
 
+def count_words(text: str) -> int:
+    """Count the words; where a script has no spaces, each sign is one."""
+    return len(_words(text))
+
+
 def same_words(asked: str, said: str) -> bool:
     """Tell whether two texts have the same words, whatever their case and punctuation."""
     return _words(asked) == _words(said)

@@ -126,7 +126,7 @@ def test_drift_of_the_spoken_words_is_logged(service: Service) -> None:
     call.say("Hm")
     hear_out(call, "Sure, you say: Hm.")
     line = service.wait_for_log("Sure, you say")
-    assert line.startswith(f"[{call.sid}]")
+    assert f"[{call.sid} ***33]" in line
     assert "You said: Hm." in line
     assert not any("Hello!" in line for line in service.log)
 
@@ -138,16 +138,18 @@ def test_each_turn_is_timed_in_the_log(service: Service) -> None:
         call.say("Do it")
         call.wait_until(lambda call, n=turn: call.heard().count("all.") > n)  # type: ignore[misc]
         hear_out(call, "all.")
-    service.wait_for_log("first audio")
-    lines = [line for line in service.log if "first audio" in line]
+    service.wait_for_log("turn 2: ")
+    lines = [line for line in service.log if "turn " in line]
     assert len(lines) == 2
     for line in lines:
-        times = re.fullmatch(
-            r"\[CA\w+\].*transcript (\d+) ms.*first text (\d+) ms.*first audio (\d+) ms.*", line
+        times = re.search(
+            r"heard 2 words after (.*) s, workflow (.*) s, voice (.*) s, 2 sentences$", line
         )
         assert times, line
-        transcript, text, audio = map(int, times.groups())
-        assert 200 <= transcript < transcript + 200 <= text <= audio < 5000
+        transcript, workflow, voice = map(float, times.groups())
+        assert transcript >= 0.2
+        assert workflow >= 0.2
+        assert 0 <= voice < 5
 
 
 def test_calls_at_the_same_time_do_not_mix(service: Service) -> None:
@@ -182,7 +184,7 @@ def test_caller_hangs_up_at_any_moment_and_nothing_is_left(service: Service, whe
         call.wait_for_heard("long story. A")
     call.hang_up()
     call.wait_ended()
-    service.wait_for_log(rf"^\[{call.sid}\] call ended")
+    service.wait_for_log(rf"\[{call.sid}[^]]*\] ended after")
     assert service.network.rest_requests == []
 
 

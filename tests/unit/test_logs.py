@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logs import SafeFormatter, log, mask_numbers, open_log
+from logs import JsonLines, SafeFormatter, log, mask_numbers, open_log
 
+Objects: TypeAlias = "Callable[[], list[dict[str, Any]]]"
 CALL = "[CA0123456789abcdef0123456789abcdef]"
 
 # ---------------------------------------------------------------- phone numbers
@@ -243,8 +246,82 @@ def test_opening_the_log_makes_every_handlers_lines_safe(
     logging.getLogger("some.package").warning("from %s", "+15552223333")
     log.info("to %s", "+15550001144")
     access.warning('"GET /voice?From=%%2B15552223333 HTTP/1.1" 403 %d', 12)
-    assert capsys.readouterr().err == "from ***33\nto ***44\n"
+    lines = capsys.readouterr().err.splitlines()
+    assert [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", "", line) for line in lines] == [
+        "WARNING from ***33",
+        "INFO to ***44",
+    ]
     assert theirs.stream.getvalue() == ('theirs: "GET /voice?From=%2B***33 HTTP/1.1" 403 12\n')
+
+
+# ---------------------------------------------------------------- an object a line
+
+
+@pytest.fixture
+def objects() -> Iterator[Objects]:
+    """Have all logs written as JSON; return a function that returns what was written."""
+    text = io.StringIO()
+    handler = logging.StreamHandler(text)
+    handler.setFormatter(JsonLines())
+    logging.getLogger().addHandler(handler)
+    log.setLevel("INFO")
+    yield lambda: [json.loads(line) for line in text.getvalue().splitlines()]
+    logging.getLogger().removeHandler(handler)
+
+
+def test_a_line_about_a_call_is_an_object_with_the_call_in_fields(objects: Objects) -> None:
+    extra = {"event": "turn", "turn": 3, "workflow_seconds": 0.9}
+    log.info("[%s ***33] %s", CALL[1:-1], "turn 3: heard 5 words", extra=extra)
+    [line] = objects()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}", line.pop("time"))
+    assert line == {
+        "level": "INFO",
+        "call_sid": CALL[1:-1],
+        "caller": "***33",
+        "message": "turn 3: heard 5 words",
+        "event": "turn",
+        "turn": 3,
+        "workflow_seconds": 0.9,
+    }
+
+
+def test_a_line_of_no_call_and_of_a_package_is_an_object_too(objects: Objects) -> None:
+    logging.getLogger("some.package").warning("from %s\nto nobody", "+15552223333")
+    log.warning("%s no conversation yet", CALL)
+    first, second = objects()
+    assert (first["level"], first["message"]) == ("WARNING", "from ***33\nto nobody")
+    assert "call_sid" not in first
+    assert (second["call_sid"], second["caller"]) == (CALL[1:-1], "")
+
+
+def test_numbers_are_masked_in_all_fields_of_an_object(objects: Objects) -> None:
+    try:
+        raise ValueError("no +15552223333 here")
+    except ValueError:
+        log.exception("%s a bug", CALL, extra={"text": "call (555) 222-3333", "seconds": 1234567})
+    [line] = objects()
+    assert line["text"] == "call (***33"
+    assert line["seconds"] == 1234567
+    assert line["exc_info"].endswith("ValueError: no ***33 here")
+
+
+def test_every_handler_writes_objects_if_that_is_wanted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    server = logging.getLogger("a-server.error")
+    theirs = logging.StreamHandler(io.StringIO())
+    monkeypatch.setattr(server, "handlers", [theirs])
+    monkeypatch.setattr(server, "propagate", False)
+
+    open_log("json")
+    open_log("json")  # as each worker does
+
+    log.info("to %s", "+15550001144")
+    server.warning("theirs")
+    [ours] = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (ours["level"], ours["message"]) == ("INFO", "to ***44")
+    assert json.loads(theirs.stream.getvalue())["message"] == "theirs"
 
 
 def test_werkzeugs_line_a_request_is_off_and_its_warnings_are_on() -> None:

@@ -295,6 +295,9 @@ WRONG: list[tuple[str, str]] = [
         for value in NO_SECONDS
     ),
     *(("MAX_CALLS", value) for value in (*NO_SECONDS, "2.5")),
+    *(("LOG_FORMAT", value) for value in ("1", "JSON", "text,json")),
+    *(("LOG_TRANSCRIPTS", value) for value in ("yes", "2", "true", "01")),
+    *(("METRICS_TOKEN", value) for value in ("1", "short", "with blanks between words", "ü" * 20)),
     *(("PORT", value) for value in NO_PORTS),
     *(("OPENAI_BASE_URL", value) for value in NO_BASE_URLS),
     *(("AGENT_BASE_URL", value) for value in ("agent.example.com", "agent.example.com/v1")),
@@ -370,6 +373,9 @@ def test_the_placeholders_of_others_examples_count_as_missing(name: str, value: 
         ("PORT", "70000", "PORT (70000): Expected a whole number from 1 to 65535"),
         ("IDLE_SECONDS", "007", "IDLE_SECONDS (007): Expected a plain number"),
         ("PORT", "5000# mine", "Expected a whole number"),
+        ("LOG_FORMAT", "xml", "LOG_FORMAT (xml): Expected text or json"),
+        ("LOG_TRANSCRIPTS", "yes", "Expected 1 or 0"),
+        ("METRICS_TOKEN", "1", "METRICS_TOKEN: Expected a secret of 16"),
         ("TWILIO_PHONE_NUMBER", "+15550001111# mine", "such as +15550001111"),
         ("REALTIME_MODEL", "gpt-realtime-2.1# mine", "comment"),
     ],
@@ -508,7 +514,7 @@ def test_an_optional_name_nearly_right_is_refused_in_env_and_told_of_elsewhere(
 
 def test_names_of_others_and_blank_ones_are_left_alone(tmp_path: Path) -> None:
     names = ["HOME", "PATH", "TZ", "TWILIO_API_KEY", "OPENAI_ORG_ID", "FLASK_ENV", "NODE_PORT"]
-    names += ["OPENAI_LOG", "WEB_CONCURRENCY", "TIMEZONE", "LOG_FORMAT", "LOG_TRANSCRIPTS"]
+    names += ["OPENAI_LOG", "WEB_CONCURRENCY", "TIMEZONE", "LOGGING", "METRICS"]
     text = "".join(f"{name}=1\n" for name in names) + "GREETNG=\n"
     (tmp_path / ".env").write_text(text, "utf-8")
     assert read(tmp_path, **dict.fromkeys(names, "1")).warnings() == read().warnings()

@@ -337,6 +337,35 @@ def test_health_tells_one_app_from_another_and_nothing_about_it(site: Site) -> N
     assert re.fullmatch("[0-9a-f]{16}", here)
 
 
+TOKEN = "s3cret-of-the-scraper"
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/metrics/"])
+def test_metrics_are_nowhere_by_default(site: Site, path: str) -> None:
+    assert site.client.get(path, headers={"Authorization": "Bearer "}).status_code in (403, 404)
+
+
+@pytest.mark.parametrize("header", [None, "", TOKEN, "Bearer ", "Bearer wrong", f"Basic {TOKEN}"])
+def test_metrics_are_told_only_to_who_knows_the_token(
+    site: Site, monkeypatch: pytest.MonkeyPatch, header: str | None
+) -> None:
+    monkeypatch.setenv("METRICS_TOKEN", TOKEN)
+    clear_caches()
+    headers = {} if header is None else {"Authorization": header}
+    answer = site.client.get("/metrics", headers=headers)
+    assert answer.status_code == 401
+    assert "voice_agent" not in answer.text
+
+
+def test_metrics_are_what_prometheus_reads(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METRICS_TOKEN", TOKEN)
+    clear_caches()
+    answer = site.client.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert answer.status_code == 200
+    assert answer.content_type.startswith("text/plain; version=")
+    assert "\nvoice_agent_calls " in answer.text
+
+
 def test_health_is_unsigned_and_tells_of_draining(site: Site) -> None:
     answer = site.client.get("/health")
     assert (answer.status_code, answer.json) == (200, {"status": "healthy"})

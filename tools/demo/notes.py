@@ -136,7 +136,7 @@ class Notes:
             self.page.entry("", f"the workflow gets: {turn.text}")
         for line in self._new("lines", self.app.lines):
             if self.call.sid in line:
-                self.page.entry("app log", line.replace(f"[{self.call.sid}] ", ""))
+                self.page.entry("app log", line.partition("] ")[2])
 
     def _new(self, kind: str, things: list[T]) -> list[T]:
         new = things[self._seen[kind] :]
