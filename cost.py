@@ -1,18 +1,15 @@
-"""What a call costs: the usage that OpenAI tells of, times the prices in `prices.json`.
+"""What a call costs: the usage that OpenAI tells of, times the prices that PRICES names.
 
 Not in it: Twilio, hosted tools, and what is told only after the call has ended.
 """
 
-import json
 import re
 from collections import defaultdict
-from functools import cache
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from messages import find
 
-PRICES = Path(__file__).with_name("prices.json")
 MILLION = 1e6
 UNITS = {"minutes": 60.0}  # what a price is for: so many seconds; else a million tokens
 SNAPSHOT = re.compile(r"-\d{4}-\d\d-\d\d$")  # of a model, at its price
@@ -67,8 +64,9 @@ class Usage(NamedTuple):
 class Cost:
     """Adds up what a call has used."""
 
-    def __init__(self) -> None:
-        """Begin with nothing."""
+    def __init__(self, prices: Mapping[str, Mapping[Any, float]]) -> None:
+        """Begin with nothing; `prices` are by model, then by what is counted."""
+        self._prices = prices
         # Tokens, or seconds of sound, by model and price
         self.used: defaultdict[tuple[str, str], float] = defaultdict(float)
 
@@ -87,7 +85,7 @@ class Cost:
             return None
         total = 0.0
         for (model, name), amount in self.used.items():
-            price = prices().get(model, {}).get(name)
+            price = self._prices.get(model, {}).get(name)
             if price is None:
                 return None
             total += amount * price / UNITS.get(name, MILLION)
@@ -105,10 +103,3 @@ def number(usage: Any, path: str) -> float:
     """Return the number at a dotted path; 0 if there is none."""
     value = find(usage, path)
     return value if isinstance(value, int | float) else 0
-
-
-@cache
-def prices() -> dict[str, dict[str, float]]:
-    """Return what each model costs."""
-    models: dict[str, dict[str, float]] = json.loads(PRICES.read_text("utf-8"))["models"]
-    return models

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import date
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationInfo
@@ -85,6 +86,21 @@ class Notes(BaseModel, frozen=True, extra="forbid"):
     not_transferred: Note = "[The caller could not be put through.]"
 
 
+Dollars = Annotated[float, Field(ge=0)]
+Priced = Literal[
+    "text in", "text cached", "text written", "text out",
+    "audio in", "audio cached", "audio out", "minutes",
+]  # fmt: skip
+
+
+class Prices(BaseModel, frozen=True, extra="forbid"):
+    """What models cost: per million tokens, or per minute of sound."""
+
+    about: str = ""
+    as_of: date
+    models: Mapping[str, Mapping[Priced, Dollars]]
+
+
 class Settings(BaseModel, frozen=True):
     """The settings, by their variables' names in lower case. README has what each is for.
 
@@ -125,6 +141,7 @@ class Settings(BaseModel, frozen=True):
 
     log_format: LogFormat = "text"
     log_transcripts: Flag = 0
+    prices: Annotated[Prices, FromFile] = Field("prices.json", validate_default=True)
     metrics_token: BearerToken = Field("", repr=False)
 
     port: Port = 5000

@@ -21,7 +21,7 @@ Fields = Mapping[str, FieldInfo]  # by variable
 WORDS = {
     "missing": "it is missing",
     "string_type": "expected a text",
-    "extra_forbidden": "there is no such note",
+    "extra_forbidden": "there is no such entry",
 }
 # What may be a secret that was typed into the wrong variable.
 SECRET = re.compile(r"[\w-]{16,}|@|sk-")

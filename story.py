@@ -26,10 +26,10 @@ class Story(Witness):
     """
 
     def __init__(
-        self, call: Call, transcripts: bool = False, clock: Callable[[], float] = monotonic
+        self, call: Call, cost: Cost, transcripts: bool, clock: Callable[[], float] = monotonic
     ) -> None:
         """Tell of this call; with `transcripts`, also what was said."""
-        self.cost = Cost()
+        self._cost = cost
         self._call = call
         self._name = name(call)
         self._transcripts = transcripts
@@ -113,15 +113,15 @@ class Story(Witness):
 
     def _tell_totals(self, how: str, seconds: int) -> None:
         totals = self._totals
-        parts = filter(None, [how, *totals.parts(), str(self.cost)])
+        parts = filter(None, [how, *totals.parts(), str(self._cost)])
         words = f"ended after {seconds} s: " + ", ".join(parts)
         level = INFO if totals.served else WARNING
-        fields = {**vars(totals), "usd": self.cost.usd}
+        fields = {**vars(totals), "usd": self._cost.usd}
         self._tell("ended", words, level, how=how, seconds=seconds, **fields)
 
     def spends(self, usage: Usage) -> None:
         """Note what an answer of OpenAI's used."""
-        self.cost.add(usage)
+        self._cost.add(usage)
 
     # --- what the caller says ---------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from call import Call, CallControl, find_start
 from conversation import TRANSFER, Conversation, Limits, Lines, Port
-from cost import Usage
+from cost import Cost, Usage
 from messages import Handler, NotUnderstood, dispatch
 from realtime import EVENTS, HOPELESS_STATUSES, Realtime
 from settings import Settings
@@ -93,7 +93,8 @@ class VoiceHandler:
         self._settings = settings
         self._workflow = workflow
         self._control = control
-        self._story = Story(call, bool(settings.log_transcripts))
+        cost = Cost(settings.prices.models)
+        self._story = Story(call, cost, bool(settings.log_transcripts))
         self._lock = Lock()
         self._clock = FrameClock()
         self._ended = Event()
@@ -120,7 +121,8 @@ class VoiceHandler:
             self._ended.set()
             self._realtime.end()
             self._inbox.put(None)  # which ends `_answer`
-            self._story.ended()
+            with self._lock:  # what was under way has its line before
+                self._story.ended()
 
     def _listen(self) -> None:
         """Keep a Realtime session; when to give up is for the rules to decide."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import date
 from typing import Any
 
@@ -10,10 +9,12 @@ import pytest
 from openai.types.realtime.realtime_response_usage import RealtimeResponseUsage
 from openai.types.responses.response_usage import ResponseUsage
 
-from cost import EARS, PRICES, RESPONSE, RUN, VOICE, Cost, Usage, prices
+from cost import EARS, RESPONSE, RUN, VOICE, Cost, Usage
 from settings import Settings
 from tests.unit.environment import REQUIRED
 
+SHIPPED = Settings.model_validate(REQUIRED)
+PRICES = SHIPPED.prices
 SPOKEN: dict[str, Any] = {
     "total_tokens": 1_700_000,
     "input_tokens": 600_000,
@@ -36,7 +37,7 @@ THOUGHT: dict[str, Any] = {
 
 
 def usd(*usages: Usage) -> float | None:
-    cost = Cost()
+    cost = Cost(PRICES.models)
     for usage in usages:
         cost.add(usage)
     return cost.usd
@@ -103,18 +104,17 @@ def test_a_usage_that_tells_nothing_costs_nothing(numbers: Any) -> None:
     ("seconds", "told"), [(60_000, "4.50 USD"), (600, "0.04 USD"), (6, "less than 0.01 USD")]
 )
 def test_the_price_is_told_in_cents(seconds: int, told: str) -> None:
-    cost = Cost()
+    cost = Cost(PRICES.models)
     cost.add(Usage("gpt-transcribe", EARS, {"type": "duration", "seconds": seconds}))
     assert str(cost) == told
 
 
 def test_what_costs_nothing_that_is_known_is_not_told() -> None:
-    assert str(Cost()) == ""
+    assert str(Cost(PRICES.models)) == ""
 
 
-def test_the_shipped_models_have_prices_and_these_a_date() -> None:
-    assert date.fromisoformat(json.loads(PRICES.read_text("utf-8"))["as_of"]) <= date.today()
-    shipped = Settings.model_validate(REQUIRED)
-    ears = shipped.realtime_session["audio"]["input"]["transcription"]["model"]
-    assert isinstance(shipped.workflow, dict)
-    assert {shipped.realtime_model, ears, shipped.workflow["model"]} <= set(prices())
+def test_the_shipped_models_have_prices_of_a_past_day() -> None:
+    assert PRICES.as_of <= date.today()
+    ears = SHIPPED.realtime_session["audio"]["input"]["transcription"]["model"]
+    assert isinstance(SHIPPED.workflow, dict)
+    assert {SHIPPED.realtime_model, ears, SHIPPED.workflow["model"]} <= set(PRICES.models)

@@ -6,6 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import metrics
 from call import Call
+from cost import Cost
 from speech import Kind
 from story import Story
 
@@ -35,7 +36,7 @@ class Change:
 def test_a_call_is_counted_while_it_lasts_and_by_how_it_ended() -> None:
     change = Change()
     now = 0.0
-    story = Story(CALL, clock=lambda: now)
+    story = Story(CALL, Cost({}), transcripts=False, clock=lambda: now)
     story.begins()
     assert change.of("calls") == 1
     now = 0.4
@@ -63,7 +64,7 @@ def test_a_call_is_counted_while_it_lasts_and_by_how_it_ended() -> None:
 
 def test_failures_are_counted_by_whose_they_are() -> None:
     change = Change()
-    story = Story(CALL)
+    story = Story(CALL, Cost({}), transcripts=False)
     story.realtime_lost("1006")
     story.no_reply("HTTP 500")
     story.no_reply("HTTP 500")

@@ -297,6 +297,7 @@ WRONG: list[tuple[str, str]] = [
     *(("MAX_CALLS", value) for value in (*NO_SECONDS, "2.5")),
     *(("LOG_FORMAT", value) for value in ("1", "JSON", "text,json")),
     *(("LOG_TRANSCRIPTS", value) for value in ("yes", "2", "true", "01")),
+    *(("PRICES", value) for value in ("nowhere.json", "README.md")),
     *(("METRICS_TOKEN", value) for value in ("1", "short", "with blanks between words", "ü" * 20)),
     *(("PORT", value) for value in NO_PORTS),
     *(("OPENAI_BASE_URL", value) for value in NO_BASE_URLS),
@@ -773,7 +774,7 @@ def with_tool(folder: Path, authorization: str) -> str:
 def test_a_secret_of_a_tool_stays_in_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("realtime_session.json", "notes.json"):
+    for name in ("realtime_session.json", "notes.json", "prices.json"):
         (tmp_path / name).write_bytes((HERE / name).read_bytes())
     monkeypatch.setattr(settings_files, "HERE", tmp_path)
     (tmp_path / ".env").write_text("SHOP_TOKEN=of-the-file\nDESK_TOKEN=of-the-desk\n")

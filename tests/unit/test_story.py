@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import pytest
 
 from call import Call
-from cost import EARS, Usage
+from cost import EARS, Cost, Usage
 from speech import HANG_UP, TRANSFER, Kind
 from story import Story
 
@@ -20,11 +19,14 @@ QUESTION = "When do you open?"
 class ToldCall:
     """A call whose story is told, and whose time passes only by `wait`."""
 
-    def __init__(self, caplog: pytest.LogCaptureFixture, call: Call = CALL, **more: Any) -> None:
+    def __init__(
+        self, caplog: pytest.LogCaptureFixture, call: Call = CALL, transcripts: bool = False
+    ) -> None:
         self.now = 100.0
         self.caplog = caplog
         caplog.set_level("INFO")
-        self.story = Story(call, clock=lambda: self.now, **more)
+        cost = Cost({"gpt-transcribe": {"minutes": 0.0045}})
+        self.story = Story(call, cost, transcripts, clock=lambda: self.now)
 
     @property
     def lines(self) -> list[str]:

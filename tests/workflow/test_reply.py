@@ -69,7 +69,7 @@ def test_what_each_reply_used_is_told_with_its_model(
         assert "".join(client.send_message(SID, words))
     counts = {"responses": cost.RESPONSE, "assistant": cost.RUN}[kind]
     assert [usage.counts for usage in used] == [counts, counts]
-    total = Cost()
+    total = Cost({})
     for usage in used:
         assert usage.model
         total.add(usage)
