@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -141,8 +143,10 @@ def numbers(service: Service) -> str:
 
 
 @OWN
-def test_any_worker_tells_the_numbers_of_all(own: Callable[..., Service]) -> None:
-    service = own(METRICS_TOKEN=TOKEN, WEB_CONCURRENCY="2")
+def test_any_worker_tells_the_numbers_of_all_and_nothing_of_them_is_left(
+    own: Callable[..., Service], tmp_path: Path
+) -> None:
+    service = own(METRICS_TOKEN=TOKEN, WEB_CONCURRENCY="2", TMPDIR=str(tmp_path))
     calls = [service.call() for _ in range(6)]
     for _ in range(10):  # whichever answers
         assert "\nvoice_agent_calls 6.0\n" in numbers(service)
@@ -151,3 +155,7 @@ def test_any_worker_tells_the_numbers_of_all(own: Callable[..., Service]) -> Non
         call.wait_ended()
     eventually(lambda: "\nvoice_agent_calls 0.0\n" in numbers(service), "end of all calls")
     assert 'voice_agent_calls_ended_total{reason="the caller hung up"} 7.0' in numbers(service)
+    assert list(tmp_path.iterdir())
+    service.process.signal(signal.SIGTERM)
+    service.process.exit_code()
+    assert list(tmp_path.iterdir()) == []
