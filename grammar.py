@@ -5,27 +5,49 @@ import unicodedata
 
 import sentencex  # type: ignore[import-untyped]
 
-# A quotation or a bracket that is open keeps a sentence from ending
+# A quotation or a bracket that is open keeps a sentence from ending; some close in two ways
 PAIRS = {"(": ")", "[": "]", "（": "）", "【": "】", "\ue200": "\ue201", '"': '"'}
-PAIRS |= {"“": "”", "„": "“", "«": "»", "»": "«", "「": "」", "『": "』"}
-BRACKET = re.compile(f"[{re.escape(''.join([*PAIRS, *PAIRS.values()]))}]")
+PAIRS |= {"“": "”", "„": "“”", "«": "»", "»": "«»", "「": "」", "『": "』"}
+# A straight quotation mark opens nothing behind a letter or digit (24" wheels), and between two it
+# is none at all: so Hebrew abbreviates
+OPENING = rf"[{re.escape(''.join(PAIRS.keys() - {chr(34)}))}]|(?<!\w)\""
+CLOSING = rf"[{re.escape(''.join(PAIRS.values()))}](?<!\")|\"(?!\w)"
+BRACKET = re.compile(rf"(?P<opening>{OPENING})|{CLOSING}")
 EMPHASIS = re.compile(r"[*_`~\\]+")
-QUOTES = frozenset("\"'”’“»)」』")
+QUOTES = frozenset("\"'”’“«»)」』")
 
-# No sentence ends with "J.", "a.m." or "z. B."; with the number of a day or an item: "3. Mai";
-INITIAL_OR_ORDINAL = re.compile(r"(?<!\w)(?:[a-zA-ZÀ-ۿ]|(?<![.,:$€£])\d\d?)\.$")
+# These end a sentence wherever they stand
+CERTAIN = "।॥؟።။។"
+# No sentence ends with "J.", "a.m." or "z. B.";
+INITIAL = re.compile(r"(?<![\w\"״])[a-zA-ZÀ-ۿ]\.$")
+# with the number of an item: "three things: 1. Oil";
+NUMBER = re.compile(r"(?<![\w.,:$€£])(\d\d?)\.$")
+BEFORE_ITEM = re.compile(r"(?:^|[,;:()–—、，；：（-])\s*$")
+BEFORE_FIRST_ITEM = re.compile(r"[.!?…。！？]\s*$")
+# with that of a day, in languages that write it so: "Am 3. Mai". A guest's is known by the word
+# before it;
+WITH_ORDINALS = "bs cs da de et eu fi fo hr hu is lb lv nb nn no pl sk sl sr tr"
+ORDINALS = frozenset(WITH_ORDINALS.split())
+BEFORE_ORDINAL = re.compile(r"\b(?:am|im|vom|zum|beim|der|die|den|dem|bis|ab|seit)\s+$", re.I)
 # with a short word before a number: "approx. 45", "Art. 5", "Hauptstr. 12";
 BEFORE_NUMBER = re.compile(r"(?<!\w)(?:[^\W\d_]{1,6}|\w*str)\.$")
 # or with these, whatever the language: sentencex knows more of them, but only in their own
 KNOWN = """
-    approx Apt Ave Blvd Dept Dr Inc Jr LLC Ltd Messrs Mgr Mr Mrs Ms Prof Sr Ste Mon Tue Wed Thu Fri
-    Hr Hrn Fr Frl Fa Dipl Ing Kfz Mio Mrd Std Str bzw evtl exkl geb ggf inkl vgl zzgl
-    Mme Mmes Mlle Mlles MM Me Pr St Sté Cie bd bât
-    Sra Srta Sres Dra Dña Ud Uds Profa Lic Avda Av Ltda Cía Sto Sta ej ex
-    Sig Sigg Sigra Dott Avv Geom Rag Egr
-    Srs Exmo Exma Eng Pça Trav Cia
-    Dhr Mevr Mw mw Mej Drs Ir ir Ds fa bijv excl incl
-    डॉ रु प्रो श्री ডা মো
+    approx Apt Attn Atty Ave Blvd Cpt Dept Dr Ft Inc Jr LLC Ln Ltd Messrs Mgr Mr Mrs Ms Mx Pkwy Prof
+    Sq Sr Ste Mon Tue Tues Wed Thu Thur Thurs Fri Sat Sun
+    Hr Hrn Fr Frl Fam Fa Dipl Ing Kfz Lkw Pkw Mio Mrd Tsd Std Sek Str Abt Bsp Hbf Inh Okt Dez Whg
+    allg bes betr bspw bzw dt engl evtl exkl franz geb gepr gest ggf inkl nachm tägl Tel tel
+    usw verh vgl vorm wg zus zzgl
+    Mme Mmes Mlle Mlles MM Me Mes Pr St Sté Cie bd bât Cdt Gal Vve appt dép réf
+    Sra Sras Srta Sres Dra Dres Dña Ud Uds Profa Lic Arq Avda Av Ltda Cía Sto Sta Cnel Tte Mons Ilmo
+    Ctra Pl aprox ej ex izda máx mín núm pág
+    Sig Sigg Sigra Dott ssa lli zza Avv Geom Rag Egr Spett
+    Srs Exmo Exma Eng Pça Trav Cia Rod apto
+    Dhr Mevr Mw mw Mej Drs Ir ir Ds ds Past Burg fa bijv excl incl
+    mgr inż ks św os al godz płk kpt Bpk Sdr Sn Cad Sok Mah
+    др доц им инж корп напр обл пл
+    κκ κος καθ Αγ οδ τηλ αρ Λεωφ Πλ δηλ
+    डॉ रु प्रो श्री श्रीमती पं कु মো ডা ড ইঞ্জি
 """
 ABBREVIATIONS = frozenset(KNOWN.split())
 BETWEEN_WORDS = re.compile(r"[\s.,:/(\[\"'’“„«-]+")
@@ -40,7 +62,9 @@ def ends_sentence(before: str, closing: str, following: str, language: str) -> b
     if is_open(before + closing) or _goes_on(before, closing, following):
         return False
     text = EMPHASIS.sub("", before)
-    if text.endswith(".") and _is_abbreviated(text, following):
+    if text.endswith(tuple(CERTAIN)):
+        return True
+    if text.endswith(".") and _is_abbreviated(text, following, language):
         return False
     *_, last = sentencex.segment(language, f"{text} N")
     return bool(last == "N")
@@ -49,11 +73,12 @@ def ends_sentence(before: str, closing: str, following: str, language: str) -> b
 def is_open(text: str) -> bool:
     """Tell whether a quotation or a bracket in `text` isn't closed."""
     expected: list[str] = []
-    for sign in BRACKET.findall(text):
-        if sign in expected:
-            del expected[expected.index(sign) :]
-        elif sign in PAIRS:
-            expected.append(PAIRS[sign])
+    for sign in BRACKET.finditer(text):
+        closed = [place for place, closers in enumerate(expected) if sign[0] in closers]
+        if closed:
+            del expected[closed[0] :]
+        elif sign["opening"]:
+            expected.append(PAIRS[sign[0]])
     return bool(expected)
 
 
@@ -64,13 +89,33 @@ def _goes_on(before: str, closing: str, following: str) -> bool:
     return before.endswith((".", "…")) and following.islower()
 
 
-def _is_abbreviated(text: str, following: str) -> bool:
-    if INITIAL_OR_ORDINAL.search(text):
+def _is_abbreviated(text: str, following: str, language: str) -> bool:
+    if INITIAL.search(text) or _is_numbered(text, language):
         return True
     if _is_number(following) and BEFORE_NUMBER.search(text):
         return True
     *_, word = BETWEEN_WORDS.split(text.removesuffix("."))
     return word in ABBREVIATIONS or _uncapitalized(word) in ABBREVIATIONS
+
+
+def _is_numbered(text: str, language: str) -> bool:
+    """Tell whether `text` ends with the number of a day or an item, and not with a mere number."""
+    number = NUMBER.search(text)
+    if number is None:
+        return False
+    before = text[: number.start()]
+    if language in ORDINALS or BEFORE_ORDINAL.search(before):
+        return True
+    return _is_item(int(number[1]), before)
+
+
+def _is_item(number: int, before: str) -> bool:
+    """Tell whether a number is that of an item in a list."""
+    if BEFORE_ITEM.search(before):
+        return True
+    if number == 1:
+        return bool(BEFORE_FIRST_ITEM.search(before))
+    return bool(re.search(rf"(?<!\d){number - 1}[.)]\s", before))
 
 
 def _uncapitalized(word: str) -> str:

@@ -1,10 +1,17 @@
 """The markup of written replies: what of it is spoken, and what is left out."""
 
+import html
 import re
 
-# [text](address "title"), where the address may hold one pair of parentheses
-TARGET = r"""\([^()\s]*(?:\([^()\s]*\)[^()\s]*)*(?:\s+"[^"\n]*")?\s*\)"""
-LINK = re.compile(rf"!?\[([^\[\]\n]*)\]{TARGET}")
+# [text](address "title"), where the address may hold parentheses, and the text an image
+FLAT = r"[^()\s]*"
+DEEP = rf"{FLAT}(?:\({FLAT}(?:\({FLAT}\){FLAT})*\){FLAT})*"
+TITLE = r"""\s+(?:"[^"\n]*"|'[^'\n]*')"""
+TARGET = rf"\((?:<[^<>\n]*>|{DEEP})(?:{TITLE})?\s*\)"
+LINK = re.compile(rf"!?\[((?:[^\[\]\n]|\[[^\[\]\n]*\])*)\]{TARGET}")
+# [text][name], and the lines that tell what is behind a name or a footnote
+REFERENCE = re.compile(r"\[(?!\d+\]|\^)([^\[\]\n]+)\]\[[^\[\]\n]*\]")
+DEFINITION = re.compile(r"\n\s*\[(?:\^[^\[\]\n]+\]:|[^\[\]\n]+\]:[^\S\n]*<?https?://[^\n]*)")
 
 # Where something was found: 【4:0†source】, OpenAI's private-use marks, [^1], [1, 2], [1](address),
 # and what its web search puts behind a statement: ([weather.com](address))
@@ -20,13 +27,27 @@ CITATION = re.compile(
 )
 
 # What is never parted: what stands between brackets, addresses, and what has only begun to be one
-BEGUN = r"(?:\[[^\[\]\n]*(?:\]\([^()\s]*)?|【[^【】\n]*|\ue200[^\ue200\ue201\n]*|https?://\S*)\Z"
-BRACKETED = r"\[[^\[\]\n]*\]|【[^【】\n]*】|\ue200[^\ue200\ue201\n]*\ue201"
+BEGUN = (
+    r"(?:\[[^\[\]\n]*(?:\]\([^()\s]*)?|【[^【】\n]*|\ue200[^\ue200\ue201\n]*"
+    r"|https?://\S*|<[a-zA-Z/!][^<>\n]*)\Z"
+)
+BRACKETED = r"\[[^\[\]\n]*\]|【[^【】\n]*】|\ue200[^\ue200\ue201\n]*\ue201|<[a-zA-Z/!][^<>\n]*>"
 SPAN = rf"{LINK.pattern}|(?P<begun>{BEGUN})|{BRACKETED}|https?://\S*"
 
 # ASCII only: Chinese has no space between an address and the words after it
-ADDRESS = r"https?://[!-;=?-~]*[\w/=&#%+~-]"
+SIGN = r"[!-'*-;=?-~]"
+ASIDE = rf"\({SIGN}*\)"
+ADDRESS = rf"https?://(?:{SIGN}|{ASIDE})*(?:[\w/=&#%+~-]|{ASIDE})"
 URL = re.compile(rf"\s*(?:\(\s*{ADDRESS}\s*\)|<{ADDRESS}>|{ADDRESS})")
+
+# HTML: what parts words, what doesn't, and letters by their names; other angle brackets stay
+BLOCK = re.compile(r"<(?:br|/?(?:p|div|h[1-6r]|[ou]l|li|table|t[rdh]))\b[^<>\n]*>", re.IGNORECASE)
+TAG = re.compile(
+    r"</?(?:a|b|i|u|s|em|strong|code|pre|span|su[bp]|small|mark|del|img|details|summary)\b[^<>\n]*>"
+    r"|<!--[^<>\n]*-->",
+    re.IGNORECASE,
+)
+ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z]\w{1,30});", re.IGNORECASE)
 
 # `[hangup]`, `[transfer]`, with whatever else stands between the brackets
 ACTION = r"\[[^\S\n]*(?P<action>(?i:hang[ _-]?up|transfer))\b[^\[\]\n]*"
@@ -36,8 +57,7 @@ CUT_OFF = re.compile(ACTION + "$")
 # What a line begins with, and lines that are nothing but drawn
 LINE = re.compile(
     r"\n\s*(?:"
-    r"```[\w+-]*"
-    r"|(?:[-*_=|:+]\s*){3,}(?=\n|$)"
+    r"(?:[-*_=|:+]\s*){3,}(?=\n|$)"
     r"|(?:(?:\#{1,6}|[-*+•‣◦>])[^\S\n]+)+(?:\[[ xX]\]\s+)?"
     r")"
 )
@@ -49,6 +69,7 @@ PAIR = re.compile(r"(?<![\w*\\])\*([^\s*](?:[^*\n]*[^\s*\\])?)\*(?![\w*])")
 # Each begins with its sign and then looks back over it, which is quicker than looking back first
 INLINE = re.compile(
     r"\\([!-/:-@\[-`{-~])"  # an escape: the sign itself is meant
+    r"|```[\w+-]*[^\S\n]*(?=\n|$)"
     r"|\*(?<!\d\*)\*+|\*\*+(?!\d)"
     r"|\*(?<![\w*]\*)(?=[^\W\d])"
     r"|\*(?<=[^\W\d]\*)(?!\w)"
@@ -61,7 +82,7 @@ INLINE = re.compile(
 CLOSERS = "”’»)]】」』）"
 
 # A text without any of these has no markup
-MARKED = re.compile(r"[\\*_`~\[|【\ue200]|://|\n\s*[-=:+#•‣◦>]")
+MARKED = re.compile(r"[\\*_`~\[|【\ue200<&]|://|\n\s*[-=:+#•‣◦>]")
 WORD = re.compile(r"[^\W_]")
 
 
@@ -79,17 +100,38 @@ def plain(text: str) -> str:
 
 
 def _without_markup(text: str) -> str:
-    text = CUT_OFF.sub("", text)
-    text = CITATION.sub("", text)
-    text = LINK.sub(r"\1", text)
-    text = URL.sub("", text)
-    text = LINE.sub("\n", text)
-    text = ROW.sub(_cells, text)
-    text = PAIR.sub(r"\1", text)
-    text = INLINE.sub(r"\1", text)
+    for pattern, replacement in REPLACED:
+        text = pattern.sub(replacement, text)
     return text.rstrip("\\")
+
+
+def _linked(link: re.Match[str]) -> str:
+    image = LINK.sub(r"\1", link[1])
+    return re.sub(r"[\[\]]", "", image)
+
+
+def _letter(entity: re.Match[str]) -> str:
+    return html.unescape(entity[0])
 
 
 def _cells(row: re.Match[str]) -> str:
     cells = (cell.strip() for cell in row[1].split("|"))
     return "\n" + ", ".join(cell for cell in cells if cell)
+
+
+# What is found, and what is said instead, in this order
+REPLACED = (
+    (CUT_OFF, ""),
+    (DEFINITION, "\n"),
+    (REFERENCE, r"\1"),
+    (CITATION, ""),
+    (LINK, _linked),
+    (BLOCK, " "),
+    (TAG, ""),
+    (URL, ""),
+    (LINE, "\n"),
+    (ROW, _cells),
+    (PAIR, r"\1"),
+    (INLINE, r"\1"),
+    (ENTITY, _letter),
+)

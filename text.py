@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from grammar import ends_sentence, is_open
+from grammar import CERTAIN, ends_sentence, is_open
 from markup import CONTROL, SPAN, plain
-from words import speech_ms
+from words import last_cut, speech_ms
 
 # How long a piece must take to say, in ms. Shorter sentences are said as one, which sounds better
 # than two; but the first words of a reply come early.
@@ -19,13 +19,19 @@ EARLY = 24
 LONG = 200
 LONGEST = 1000
 
-ENDS = ".!?…।॥؟۔։።။"
+ENDS = f".!?…۔։{CERTAIN}"
 SIGNS = "。！？｡"
 GAP = r"[^\S\n]"
 QUOTES = "\"'“‘„«»¿¡*_`~"  # and markup: what stands before a word
 # Quotes, brackets and markup that close; footnotes and citations, and what may become one
-CLOSING = rf"{GAP}?»|[\"'”’“)\]】」』）*_`~]|\[\^\w*\]|\[[\d, –-]*\]|【[^【】\s{SIGNS}]*】"
+CLOSING = rf"{GAP}?»|[\"'”’“«)\]】」』）*_`~]|\[\^\w*\]|\[[\d, –-]*\]|【[^【】\s{SIGNS}]*】"
 CLOSING_BEGUN = rf"\[[^\[\]\n]*|【[^【】\s{SIGNS}]*"
+
+# What can't be heard and would hide what is beside it: control characters, spaces without width,
+# marks of direction, soft hyphens, letters that were lost
+INAUDIBLE = re.compile(
+    "[\0-\b\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufffd]"
+)
 
 # Where a sentence may end: at a control marker, which takes the full stop after it along; at a line
 # break; at a full stop of Chinese or Japanese; at another, once the next word has begun. What may
@@ -34,7 +40,7 @@ PLACE = re.compile(
     rf"(?P<marker>{CONTROL}(?P<after>[.!?…]|(?=[^.!?…])))"
     r"|(?P<line>\n)"
     rf"|(?P<sign>[{SIGNS}])"
-    rf"|(?P<mark>[{ENDS};])(?P<closing>(?:{CLOSING})*){GAP}+(?=[{QUOTES}]*(?P<next>[^\s{QUOTES}]))"
+    rf"|(?P<mark>[{ENDS};])(?P<closing>(?:{CLOSING})*)(?:{GAP}+|(?<=[{CERTAIN}])(?![{ENDS}]))(?=[{QUOTES}]*(?P<next>[^\s{QUOTES}]))"
     rf"|(?P<pending>\[[^\[\]\n]*\]?\Z|[{ENDS};](?:{CLOSING})*(?:{CLOSING_BEGUN}|{GAP}*[{QUOTES}]*)\Z)"
 )
 START = re.compile(rf"[\[\n;{SIGNS}{ENDS}]")
@@ -58,8 +64,9 @@ def sentences(chunks: Iterable[str], language: str = "en") -> Iterator[str]:
     """
     reply = _Reply(language)
     for chunk in chunks:
-        for start in range(0, len(chunk), LONG):
-            yield from reply.add(chunk[start : start + LONG])
+        letters = INAUDIBLE.sub("", chunk)
+        for start in range(0, len(letters), LONG):
+            yield from reply.add(letters[start : start + LONG])
     yield from reply.end()
 
 
@@ -140,7 +147,7 @@ class _Reply:
             self._limit = EARLY
 
     def _cut_long(self) -> Iterator[str]:
-        end = self._early or _last_pause(self._text[: self._limit])
+        end = self._early or _last_pause(self._text, self._limit)
         if end == 0 and self._limit < LONGEST:
             self._limit += LONG
         else:
@@ -157,15 +164,15 @@ class _Reply:
             yield sentence
 
 
-def _last_pause(text: str) -> int:
-    """Return where `text` is best cut: after a comma, a space, at its end; 0 within a link."""
+def _last_pause(text: str, limit: int) -> int:
+    """Return where `text` is best cut: after a comma, a space, at the limit; 0 within a link."""
     comma = 0
     space = 0
-    for pause in PAUSE.finditer(text):
+    for pause in PAUSE.finditer(text, 0, limit):
         if pause["comma"] and pause.end() > LONG // 4:
             comma = pause.end()
         elif pause["space"]:
             space = pause.end()
         elif pause["begun"]:
             return comma or space
-    return comma or space or len(text)
+    return comma or space or last_cut(text, limit)

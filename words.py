@@ -3,12 +3,13 @@
 import re
 import unicodedata
 
-# Scripts without spaces between words: Thai, Lao, Burmese, Khmer, kana, Chinese
-SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+# Scripts without spaces between words: Thai, Lao, Tibetan, Burmese, Khmer, kana, Chinese
+SPACELESS = "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 WORD = re.compile(rf"[{SPACELESS}]|[^\s{SPACELESS}]+")
 # Of Thai and Lao, the vowels written before their consonant; of Burmese and Khmer, the sign that
-# stacks the next consonant
+# stacks the next consonant; and what is written after its letter without being a mark on it
 LEADING = frozenset("เแโใไເແໂໃໄ\u1039\u17d2")
+TRAILING = frozenset("ะาำๅๆະາຳໆ々ーぁぃぅぇぉゃゅょァィゥェォャュョ")
 
 # Scripts that write a syllable a sign: kana, Chinese, Korean
 SYLLABLE = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
@@ -29,11 +30,19 @@ def heard_part(text: str, fraction: float) -> str:
     return text[: min(ends, key=lambda end: abs(end - played))]
 
 
+def last_cut(text: str, limit: int) -> int:
+    """Return the last place up to `limit` where a cut parts nothing that is written as one."""
+    place = limit
+    while place and _is_inside(text, place):
+        place -= 1
+    return place or limit
+
+
 def _is_inside(text: str, place: int) -> bool:
     """Tell whether a cut at `place` would part what is written as one."""
     if place == len(text):
         return False
-    if text[place - 1] in LEADING:
+    if text[place - 1] in LEADING or text[place] in TRAILING:
         return True
     return _kind(text[place]) == "M"
 

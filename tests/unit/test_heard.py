@@ -13,6 +13,10 @@ from utils import heard_part, same_words, speech_ms
 CHINESE = "您的车明天下午三点可以取，请带上行驶证和保险单，谢谢您的来电。"
 THAI = "รถของคุณพร้อมแล้วที่นี่พรุ่งนี้ครับ"
 KHMER = "រថយន្តរបស់អ្នករួចរាល់ហើយនៅថ្ងៃស្អែក"
+BURMESE = "မင်္ဂလာပါ ခင်ဗျား"
+LAO = "ສະບາຍດີເຈົ້າ"
+TIBETAN = "བཀྲ་ཤིས་བདེ་ལེགས"
+JAPANESE = "ちょっと、コーヒーを"
 HINDI = "आपकी गाड़ी कल दोपहर तीन बजे तैयार होगी"
 
 
@@ -50,12 +54,16 @@ def test_figures_and_names_stay_whole_among_chinese() -> None:
     assert not parts & {"我们在2", "我们在20", "我们在202"}
 
 
-@pytest.mark.parametrize("text", [THAI, KHMER, HINDI, "မင်္ဂလာပါ ခင်ဗျား", "ສະບາຍດີເຈົ້າ"])
+@pytest.mark.parametrize(
+    "text",
+    [THAI, KHMER, HINDI, "မင်္ဂလာပါ ခင်ဗျား", "ສະບາຍດີເຈົ້າ", "ちょっと、コーヒーを", "བཀྲ་ཤིས་བདེ་ལེགས"],
+)
 def test_no_sign_is_torn_off_the_letter_it_is_written_on(text: str) -> None:
     for n in range(101):
         heard = heard_part(text, n / 100)
         rest = text[len(heard) :]
         assert not rest or unicodedata.category(rest[0])[0] != "M"
+        assert not rest or rest[0] not in "าำะາະょー"
         assert not heard or heard[-1] not in "เแโใไເແໂໃໄ\u17d2\u1039" or not rest
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+import unicodedata
 from collections.abc import Iterator
 
 import pytest
@@ -58,6 +59,8 @@ WHOLE = {
         You can book at www.riverside-auto.com.
         We do three things: 1. Oil. 2. Brakes. 3. Tyres.
         You need 1. an ID, 2. a card and 3. money.
+        We do 2 things: 1. Oil, 2. Brakes, and 3. Tyres.
+        Come on Tues. Jan. 5 or Sat. Jan. 9 at noon.
         He said "yes. No. Maybe." and left.
         The shop (it opens at 9. Call first.) is near.
         "Really?" he asked.
@@ -80,7 +83,11 @@ WHOLE = {
         Ölwechsel, Bremsen usw. sind dabei.
         Die Fa. Bosch u. a. Firmen sind da.
         Im 1. Stock, Zi. 12 rechts.
+        Wir öffnen am 24. Dezember und am 2. Januar.
+        Fragen Sie die Abt. Service nach dem tägl. Angebot.
+        Das ist bspw. Montag oder Di. Abend.
         Er sagte: „Ja. Gern.“ und ging.
+        Er sagte: »Ja. Gern.« und ging.
     """,
     "fr": """
         C'est Mme. Martin qui vous attend.
@@ -93,6 +100,7 @@ WHOLE = {
         Au 5 av. Foch, bd. Voltaire.
         Voir p. 5 et art. 12 du contrat.
         La Sté. Générale et Cie. Paribas.
+        Le Cdt. Roux et la Vve. Petit arrivent.
         Il a dit « Oui. Bien sûr. » et il est parti.
     """,
     "es": """
@@ -106,6 +114,7 @@ WHOLE = {
         Los EE. UU. Son grandes.
         P. ej. Mañana por la tarde.
         D. Juan y Dña. Ana vienen.
+        Las Sras. Gil y el Tte. Mora vienen.
         A las 5 p. m. Mañana cerramos.
     """,
     "it": """
@@ -116,6 +125,8 @@ WHOLE = {
         Costa ca. 45 euro.
         Olio, freni, ecc. sono inclusi.
         Ad es. Domani mattina va bene.
+        La Dott.ssa Gallo e la Prof.ssa Riva sono qui.
+        Siamo in p.zza Garibaldi, da F.lli Verdi.
     """,
     "pt": """
         O Sr. Silva está aqui.
@@ -135,9 +146,20 @@ WHOLE = {
         O.a. Maandag zijn we open.
         Nr. 5 aan de Hoofdstr. 12 is vrij.
     """,
-    "pl": "Koszt to ok. 45 zł u p. Nowaka, tj. tanio.",
-    "ru": "Мы на ул. Ленина в г. Москва.",
-    "el": "Ο κ. Παπαδόπουλος είναι εδώ.",
+    "pl": """
+        Koszt to ok. 45 zł u p. Nowaka, tj. tanio.
+        Pyta mgr Kowal i inż. Nowak z os. Zielone.
+        Powiedział: „Tak. Dobrze.” i poszedł.
+        Czynne od 3. Maja o 10 rano.
+    """,
+    "ru": """
+        Мы на ул. Ленина в г. Москва.
+        Это школа им. Пушкина, др. Иванов здесь.
+    """,
+    "el": """
+        Ο κ. Παπαδόπουλος είναι εδώ.
+        Οι κκ. Νίκου και Αλεξίου στην οδ. Ερμού.
+    """,
     "hi": "आपको डॉ. शर्मा से मिलना है।",
     "bn": "আপনি ডা. করিমের কাছে যান।",
     "ar": "موعدك مع د. أحمد غدا.",
@@ -151,6 +173,28 @@ SEARCHED = "([weather.com](https://weather.com/a?utm_source=openai))"
 PIECES = (
     *("Dr. Smith ", "a.m. ", "9.30", "$4.50 ", "No. 5 ", "e.g. ", "z. B. ", "Am 3. Mai ", "etc. "),
     *("**", "*", "_", "`", "# ", "- ", "1. ", "~~", "|", "\\_", "\n| a | b |\n", "---", "```"),
+    *(
+        "<br>",
+        "<b>",
+        "</p>",
+        "<a href='x. y'>",
+        "&amp;",
+        "&quot;",
+        "&",
+        "<",
+        "\n[1]: https://x.y\n",
+    ),
+    *(
+        "[x][y]",
+        "[![x](y)](z)",
+        "[a](b(c(d)))",
+        "(https://x.y/a_(b))",
+        '24" ',
+        'ד"ר ',
+        "」",
+        "»",
+        "។",
+    ),
     *(LINK, SEARCHED, "https://www.example.com/a.b", "<https://a.b>", "[a, b. c](https://x.y/z)"),
     *("【4:0†source】", "\ue200cite\ue202turn0\ue201", "[^1]", "[1]", "[1, 2]", "【", "[", "]"),
     *(
@@ -258,8 +302,18 @@ def test_a_guest_from_abroad_is_understood_in_an_english_session(sentence: str) 
         "It was so last winter.[1][2]| We know that well.",
         "आपकी गाड़ी तैयार है आज।| आप कब आ सकते हैं।",
         "আপনার গাড়ি আজ প্রস্তুত আছে।| আপনি কখন আসবেন।",
+        "आपकी गाड़ी तैयार है आज।|आप कब आ सकते हैं।",
+        "ဘာကူညီပေးရမလဲ ပြောပါ။|ကျေးဇူးတင်ပါတယ် ခင်ဗျား။",
+        "តើខ្ញុំអាចជួយអ្វីបានទេ។| អរគុណច្រើនណាស់ លោក។",
         "آپ کی گاڑی آج تیار ہے۔| آپ کب آ سکتے ہیں؟",
         "هل تريد أن تأتي غدا صباحا؟| نحن نفتح في التاسعة.",
+        "هل تريد أن تأتي غدا صباحا؟|نحن نفتح في التاسعة.",
+        'ד"ר כהן נמצא כאן היום כולו.| הוא יחזור אליך מחר בבוקר.',
+        'הרכב שלך עולה היום 50 ש"ח.| האם זה בסדר מבחינתך?',
+        "Er sagte dazu nur: »Ja.«| Dann ging er nach Hause.",
+        "Powiedział po prostu: „Tak.”| Potem poszedł do domu.",
+        "It is 5'10\" tall, and heavy.| That is big for a car.",
+        'The new 24" wheels are here.| Do you want them today?',
         "您的车明天下午可以取。| 请带上您的行驶证。",
         "お車は明日お渡しできます。| 何時がよろしいですか？",
         "彼は「はい。」と私に言いました。| そして帰りました。",
@@ -271,8 +325,61 @@ def test_a_guest_from_abroad_is_understood_in_an_english_session(sentence: str) 
 def test_sentences_are_said_one_by_one(text: str) -> None:
     language = "el" if "Σας" in text else "en"
     expected = [part.strip().replace("**", "").replace("[1][2]", "") for part in text.split("|")]
-    gap = "" if "。|" in text else " "
-    assert spoken(gap.join(part.strip() for part in text.split("|")), language) == expected
+    assert spoken(text.replace("|", ""), language) == expected
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("en", "We open at 9.| Come by any time."),
+        ("en", "That is in 45.| Then you wait for it."),
+        ("en", "You are at No. 9.| We are at No. 12."),
+        ("en", "Sure. We close at 1.| See you then."),
+        ("es", "Abrimos a las 9.| Venga cuando quiera."),
+        ("fr", "Nous ouvrons à 9.| Venez nous voir."),
+        ("it", "Apriamo alle 10.| Venga quando vuole."),
+        ("pt-BR", "Abrimos às 9.| Venha quando quiser."),
+        ("nl", "We openen om 9.| Kom gerust een keer langs."),
+        ("ru", "Мы открываемся в 9.| Приходите к нам."),
+        ("xx", "We open at 9.| Come by any time."),
+    ],
+)
+def test_a_mere_number_ends_a_sentence(language: str, text: str) -> None:
+    expected = [part.strip() for part in text.split("|")]
+    assert spoken(text.replace("|", ""), language) == expected
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("en", "1. Oil. 2. Brakes."),
+        ("en", "Sure. 1. Oil. 2. Brakes."),
+        ("en", "We do: 1. Oil, 2. Brakes and 3. Tyres."),
+        ("en", "Der 3. Mai, im 2. Stock."),
+        ("zh", "价格是：1. 机油，2. 刹车。"),
+        ("cs", "Dne 3. Května je zavřeno."),
+        ("da", "Det er 3. Juledag i dag."),
+        ("tr", "Biz 3. Cadde üzerindeyiz."),
+    ],
+)
+def test_the_number_of_an_item_or_a_day_ends_none(language: str, text: str) -> None:
+    assert spoken(text, language) == [text]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\u200fمرحبا بك في خدمتنا.\u200f كيف حالك اليوم يا صديقي؟\u200f",
+        "We open\u200b at nine.\u200b Come by any\u00ad time.",
+        "\ufeffWe open at nine.\u2060 Come by any time.\ufffd",
+        "We open at\0 nine.\u200e\u202a Come by any time.\u202c",
+    ],
+    ids=ascii,
+)
+def test_what_cannot_be_heard_hides_no_end(text: str) -> None:
+    first, second = spoken(text)
+    assert first.endswith(".")
+    assert not set(first + second) & set("\u200f\u200b\u00ad\ufeff\u2060\ufffd\0\u200e\u202a\u202c")
 
 
 @pytest.mark.parametrize("language", ["", "xx", "en-GB", "DE_at", "zh-Hans-CN", "-", "qqq"])
@@ -385,6 +492,19 @@ def test_a_comma_after_the_first_word_is_no_place_to_cut() -> None:
     assert len(spoken("Well, " + "nevertheless " * 30)[0]) > 150
 
 
+@pytest.mark.parametrize("text", ["ยาว" * 200, "មន្តស្ន" * 100, "きゃー" * 200, "ยี่ห้อ" * 100])
+def test_a_long_text_without_spaces_is_cut_between_letters(text: str) -> None:
+    pieces = spoken(text)
+    assert "".join(pieces) == text
+    for piece in pieces[1:]:
+        assert unicodedata.category(piece[0])[0] != "M"
+        assert piece[0] not in "าゃー"
+
+
+def test_marks_without_a_letter_have_an_end() -> None:
+    assert "".join(spoken("a" + "\u0301" * 1000)) == "a" + "\u0301" * 199
+
+
 def test_a_long_link_is_held_together() -> None:
     assert spoken(f"[Our list](https://x.y/{'z' * 600}) is here.") == ["Our list is here."]
 
@@ -410,6 +530,13 @@ def test_a_long_sentence_is_not_cut_inside_a_link() -> None:
         "abc ",
         "_",
         "「a。",
+        "[a](",
+        "[[a]",
+        "https://a(",
+        "<a ",
+        '"a',
+        "&a",
+        "1. ",
     ],
 )
 def test_work_a_letter_is_bounded_in_a_reply_without_an_end(piece: str) -> None:
@@ -440,6 +567,22 @@ def cpu_seconds(chunks: list[str]) -> float:
         ("Well, (https://x.y/z) it is.", "Well, it is."),
         ("Well, <https://x.y> it is.", "Well, it is."),
         ("请看https://x.y/z。", "请看。"),
+        ("See [our list](https://x.y/a(b(c))d) or [it](<https://x.y/a b>) now.",
+         "See our list or it now."),
+        ("See [our list](https://x.y 'A title') and [[that]](https://x.y/z).",
+         "See our list and that."),
+        ("[![logo](https://x.y/l.png)](https://x.y) Welcome.", "logo Welcome."),
+        ("See [our list][1], [the other][] and [that][c].\n\n[1]: https://x.y 'One'\n[c]: <https://x.y>",
+         "See our list, the other and that."),
+        ("So it is.[^1]\n[^1]: https://x.y", "So it is."),
+        ("[Mail](mailto:a@b.com) or [call](tel:+15552223333).", "Mail or call."),
+        ("Mail https://x.y/a_(b).", "Mail."),
+        ("Well, (https://x.y/a_(b)) it is.", "Well, it is."),
+        ("Tom &amp; Jerry&#39;s &quot;shop&quot;&nbsp;is &lt;here&gt; &#x2014; yes.",
+         'Tom & Jerry\'s "shop" is <here> — yes.'),
+        ("<p>Line<br>break, <b>bold</b><br/>and <a href='https://x.y'>linked</a>.</p><!-- x -->",
+         "Line break, bold and linked."),
+        ("Use `x` now ```python", "Use x now"),
         ("It is sunny. ([weather.com](https://weather.com/a?utm_source=openai))", "It is sunny."),
         ("Sunny ([weather.com](https://w.com), [bbc.co.uk](https://b.uk)) today.", "Sunny today."),
         ("It is so[^1] and so[1, 2] and so [3-5].", "It is so and so and so."),
@@ -479,6 +622,10 @@ def test_markup_is_not_read_out(text: str, expected: str) -> None:
         "Please [hang on].",
         "See the list (our best one) now.",
         "A < B and C > D.",
+        "Say <name> or <b1> here.",
+        "R&D and AT&T; &c. and &nosuchletter; too.",
+        "Dial (1) or [a]: it is one.",
+        "TV\\Radio and 2*3*4.",
         "#1 in town, 100% sure.",
         "Bonjour, ça va ?",
     ],
