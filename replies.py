@@ -8,6 +8,7 @@ answer, are lines of their own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
@@ -24,7 +25,16 @@ from pydantic import ValidatorFunctionWrapHandler as Validator
 from cost import RESPONSE, RUN, Usage
 
 NO_TOOLS = "the workflow asked for a tool's output; this service runs no tools"
-TOO_LONG = "context_length_exceeded"
+# What OpenAI says of a conversation that refuses whatever is said next: it is too long, or holds
+# half of what belongs together, such as a tool's call without its output
+BROKEN = re.compile(
+    r"context_length_exceeded|context window|maximum context length"
+    r"|No tool (?:output|call) found|without its required|Item with id \S+ not found"
+)
+# Half of an escaped letter beyond U+FFFF is allowed in JSON, but is no text
+LETTER = r"\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w"
+HALF_LETTER = r"\\u[dD][89a-fA-F]\w\w"
+LETTERS = re.compile(rf"({LETTER})|{HALF_LETTER}")
 
 
 class Lenient(BaseModel):
@@ -51,6 +61,16 @@ class Problem(Lenient):
     def __str__(self) -> str:
         """Tell it in a line."""
         return joined(self.code, self.message, self.reason)
+
+
+def is_broken(fault: str) -> bool:
+    """Tell whether a fault is the conversation's own, and every further message will meet it."""
+    return bool(BROKEN.search(fault))
+
+
+def whole_letters(data: str) -> str:
+    """Leave halves of letters out of JSON."""
+    return LETTERS.sub(r"\1", data)
 
 
 def joined(*words: object) -> str:
@@ -191,13 +211,13 @@ class ResponseReply:
         return Usage(self._end.response.model, RESPONSE, self._end.response.usage)
 
     @property
-    def is_too_long(self) -> bool:
-        """Whether nothing was said since there is no room for more in the conversation."""
-        return TOO_LONG in self._end.fault and not self._said
+    def conversation_is_broken(self) -> bool:
+        """Whether nothing was said since the conversation takes no more messages."""
+        return is_broken(self._end.fault) and not self._said
 
     def take(self, data: str) -> str:
         """Take the next event, JSON; return the text that it adds. Raises ValidationError."""
-        event = ResponseEvent.model_validate_json(data)
+        event = ResponseEvent.model_validate_json(whole_letters(data))
         handler = self._handlers.get(event.type)
         return handler(self, event) if handler else ""
 
@@ -329,7 +349,7 @@ class RunReply:
 
     def take(self, data: str) -> str:
         """Take the next event, JSON; return the text that it adds. Raises ValidationError."""
-        event = RunEvent.model_validate_json(data)
+        event = RunEvent.model_validate_json(whole_letters(data))
         handler = self._handlers.get(event.object)
         return handler(self, event) if handler else ""
 

@@ -21,10 +21,11 @@ from pydantic import ValidationError
 
 from cost import Usage
 from logs import log
-from replies import NO_TOOLS, TOO_LONG, ResponseReply, RunReply
+from replies import NO_TOOLS, ResponseReply, RunReply, is_broken
 from settings import Settings
 
 RETRY_PAUSES = (0.5, 1, 2)  # seconds
+RETRY_AFTER_SECONDS = 5  # the longest pause that a server may ask for; a caller waits for it
 START_SECONDS = 5  # the longest that a caller waits for a conversation; Twilio gives up after 15
 WARM_SECONDS = 180  # how long idle connections are kept; Azure forgets them after 240
 STREAM_SECONDS = 300  # a call whose stream hasn't come by then is forgotten
@@ -43,7 +44,7 @@ class WorkflowError(Exception):
 
 
 class ConversationLost(WorkflowError):
-    """A conversation can't go on: it was deleted, or is too long for the model."""
+    """A conversation can't go on: it was deleted, is too long for the model, or broken."""
 
 
 FAILURES = (WorkflowError, openai.OpenAIError, httpx2.HTTPError)  # what a failing workflow raises
@@ -62,6 +63,7 @@ class Dialogue:
     called: str
     since: float
     conversation: str = ""
+    restarted: bool = False  # its conversation was lost
     streams: int = 0
     spend: Callable[[Usage], None] = forget  # is told what each reply used
     starting: threading.Lock = field(default_factory=threading.Lock)
@@ -69,8 +71,10 @@ class Dialogue:
     @property
     def opening(self) -> dict[str, str]:
         """The first message of the conversation: a note of the phone line's own."""
-        note = f"[Phone call from {self.caller} to {self.called}.]"
-        return {"role": "user", "content": note}
+        note = f"Phone call from {self.caller} to {self.called}."
+        if self.restarted:
+            note += " What was said in it until now was lost."
+        return {"role": "user", "content": f"[{note}]"}
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -114,9 +118,13 @@ def will_pass(error: openai.OpenAIError) -> bool:
 
 @dataclass(frozen=True)
 class Patience:
-    """How requests that are refused for a moment are made again: after so many seconds each."""
+    """How requests that are refused for a moment are made again: after so many seconds each.
+
+    A server that asks for a few seconds more gets them.
+    """
 
     pauses: tuple[float, ...] = RETRY_PAUSES
+    sleep: Callable[[float], None] = time.sleep
 
     def ask(
         self,
@@ -130,10 +138,22 @@ class Patience:
             try:
                 return request()
             except openai.OpenAIError as error:
-                if not passes(error) or time.monotonic() + pause > deadline:
+                wait = max(pause, retry_after(error))
+                if not passes(error) or time.monotonic() + wait > deadline:
                     raise
-            time.sleep(pause)
+            self.sleep(wait)
         return request()
+
+
+def retry_after(error: openai.OpenAIError) -> float:
+    """Return for how many seconds a server asks to be left alone; 0 if it doesn't, or for long."""
+    if not isinstance(error, openai.APIStatusError):
+        return 0
+    try:
+        seconds = float(error.response.headers.get("Retry-After", ""))
+    except ValueError:  # none is asked for, or it is a date
+        return 0
+    return seconds if seconds <= RETRY_AFTER_SECONDS else 0
 
 
 @contextmanager
@@ -142,12 +162,14 @@ def noticing_loss(retrieve: Retrieve, conversation: str) -> Iterator[None]:
     try:
         yield
     except openai.NotFoundError as error:
+        if is_broken(error.message):
+            raise ConversationLost(error.message) from error
         if is_gone(retrieve, conversation):
             raise ConversationLost("the conversation is gone") from error
         raise
     except openai.BadRequestError as error:
-        if error.code == TOO_LONG:
-            raise ConversationLost("the conversation is too long") from error
+        if is_broken(error.message):
+            raise ConversationLost(error.message) from error
         raise
 
 
@@ -225,8 +247,8 @@ class ResponsesWorkflow:
             yield from read(response, reply, dialogue)
         for call_id in reply.tool_calls:
             self._refuse_tool(dialogue.conversation, call_id)
-        if reply.is_too_long:
-            raise ConversationLost("the conversation is too long")
+        if reply.conversation_is_broken:
+            raise ConversationLost(reply.failure)
         if reply.failure:
             raise WorkflowError(reply.failure)
 
@@ -375,8 +397,8 @@ class WorkflowClient:
     def send_message(self, call_sid: str, transcript: str) -> Iterator[str]:
         """Send what the caller said and yield the text of the reply as it is written.
 
-        If its conversation can't go on, a new one is started: the workflow then has to ask again
-        what it knew. Raises one of FAILURES when there is no whole reply.
+        If its conversation can't go on, a new one is started and told so: the workflow then has to
+        ask again what it knew. Raises one of FAILURES when there is no whole reply.
         """
         dialogue = self._dialogues.get(call_sid)
         if dialogue is None:
@@ -387,6 +409,7 @@ class WorkflowClient:
         except ConversationLost as lost:
             log.warning("[%s] goes on in a new conversation: %s", call_sid, lost)
             dialogue.conversation = ""
+            dialogue.restarted = True
             self._started(dialogue)
             yield from self._workflow.send(dialogue, transcript)
 

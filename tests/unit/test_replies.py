@@ -277,13 +277,13 @@ def test_a_run_that_asks_for_a_tool_is_no_reply() -> None:
     assert reply.failure == NO_TOOLS
 
 
-def test_a_conversation_is_too_long_only_if_nothing_was_said() -> None:
+def test_a_conversation_is_broken_only_if_nothing_was_said() -> None:
     end = {"type": "error", "code": "context_length_exceeded"}
     silent, begun = ResponseReply(), ResponseReply()
     read(silent, end)
     read(begun, delta("It is "), end)
-    assert silent.is_too_long
-    assert not begun.is_too_long
+    assert silent.conversation_is_broken
+    assert not begun.conversation_is_broken
 
 
 # --- oddities ------------------------------------------------------------------------------------
@@ -343,3 +343,23 @@ def test_letters_of_every_kind_come_through() -> None:
     line = '{"type": "response.output_text.delta", "delta": "' + text + '"}'
     assert ResponseReply().take(line) == text
     assert said(delta(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        (r"H\ud83di", "Hi"),
+        (r"Hi\uDE00", "Hi"),
+        (r"\uD83D\uDE00 Hi \ud83d\ude00\ud83d", "😀 Hi 😀"),
+        (r"\ud83d\ud83d\ude00 Hi", "😀 Hi"),
+        (r"\u00e9\u4f60", "é你"),
+    ],
+)
+def test_half_a_letter_costs_no_other(written: str, text: str) -> None:
+    deltas: dict[type[Reply], str] = {
+        ResponseReply: '{"type": "response.output_text.delta", "delta": "%s"}',
+        RunReply: '{"object": "thread.message.delta",'
+        ' "delta": {"content": [{"text": {"value": "%s"}}]}}',
+    }
+    for kind, event in deltas.items():
+        assert kind().take(event % written) == text

@@ -35,12 +35,13 @@ from tests.workflow.script import (
     talk_by,
 )
 from tools.simulator.openai_server import OpenAISimulator, Reply
-from workflow_client import RETRY_PAUSES, WorkflowClient
+from workflow_client import RETRY_PAUSES, Patience, WorkflowClient
 
 only_assistants = pytest.mark.parametrize("kind", ["assistant"])
 only_responses = pytest.mark.parametrize("kind", ["responses"])
 pytestmark = pytest.mark.filterwarnings("ignore:The Assistants API is deprecated")
 NOTE = f"[Phone call from {CALLER} to {CALLED}.]"
+LOST_NOTE = f"[Phone call from {CALLER} to {CALLED}. What was said in it until now was lost.]"
 
 
 def asked_for(openai: OpenAISimulator) -> list[int]:
@@ -284,6 +285,32 @@ def test_a_fault_that_passes_is_not_told_to_the_caller(fault: str) -> None:
     assert script.requests[0] == script.requests[1]
 
 
+@pytest.mark.parametrize(
+    ("status", "told", "waited"),
+    [
+        (429, "2", 2),
+        (503, "4.5", 4.5),
+        (429, "5", 5),
+        (429, "0", 0.5),
+        (429, "-3", 0.5),
+        (503, "60", 0.5),
+        (503, "nan", 0.5),
+        (503, "inf", 0.5),
+        (429, "Sat, 28 Nov 2026 10:32:07 GMT", 0.5),
+        (429, "", 0.5),
+    ],
+)
+def test_a_server_that_asks_for_a_few_seconds_gets_them(
+    status: int, told: str, waited: float
+) -> None:
+    slept: list[float] = []
+    refusal = httpx2.Response(status, headers={"Retry-After": told}, json={})
+    script = Script(refusal, answered(CONVERSATION))
+    client = sdk.OpenAI(api_key="none", max_retries=0, http_client=httpx2.Client(transport=script))
+    Patience(RETRY_PAUSES, slept.append).ask(client.conversations.create)
+    assert slept == [waited]
+
+
 LASTING: dict[str, Answer] = {
     "bad request": refused(400, code="invalid_value"),
     "wrong key": refused(401, code="invalid_api_key"),
@@ -345,41 +372,58 @@ def test_a_conversation_that_was_deleted_is_replaced(
     openai.conversations.clear()
     openai.threads.clear()
     assert talk.say("Hello") == "You said: Hello."
-    assert [text for role, text in kept_texts(openai) if role == "user"] == [NOTE, "Hello"]
+    assert [text for role, text in kept_texts(openai) if role == "user"] == [LOST_NOTE, "Hello"]
     assert talk.say("Again") == "You said: Again."
     assert len(openai.conversations) + len(openai.threads) == 1
     assert caplog.messages == [f"[{SID}] goes on in a new conversation: the conversation is gone"]
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        refused(400, code="context_length_exceeded"),
-        streamed(sent({"type": "error", "code": "context_length_exceeded"})),
-        streamed(
-            sent(
-                {
-                    "type": "response.failed",
-                    "response": {"error": {"code": "context_length_exceeded"}},
-                }
-            )
-        ),
-    ],
-)
-def test_a_conversation_that_is_too_long_is_replaced(answer: Answer) -> None:
+TOO_LONG = {"code": "context_length_exceeded", "message": "Your input exceeds the context window."}
+OPEN_CALL = {
+    "code": None,
+    "message": "No tool output found for function call call_1.",
+    "param": "input",
+}
+TORN = {"message": "Item 'msg_1' of type 'message' was provided without its required 'reasoning'."}
+EXPIRED = {"message": "Item with id 'rs_1' not found."}
+FAILED = {"type": "response.failed", "response": {"error": TOO_LONG}}
+BROKEN_CONVERSATIONS: dict[str, Answer] = {
+    "too long": refused(400, **TOO_LONG),
+    "too long, without a code": refused(400, message=TOO_LONG["message"]),
+    "too long, told in the stream": streamed(sent({"type": "error", **TOO_LONG})),
+    "too long, told at its end": streamed(sent(FAILED)),
+    "a tool's call without output": refused(400, **OPEN_CALL),
+    "the same, told in the stream": streamed(sent({"type": "error", **OPEN_CALL})),
+    "a message without its reasoning": refused(400, **TORN),
+    "an item that is gone": refused(404, **EXPIRED),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN_CONVERSATIONS)
+def test_a_conversation_that_is_broken_is_replaced_and_the_new_one_told(fault: str) -> None:
     new = {**CONVERSATION, "id": "conv_2"}
-    script = Script(answer, answered(new), streamed(response_said("Good day!")))
-    assert talk_by(script).say("Hello") == "Good day!"
-    assert script.asked == ["POST /responses", "POST /conversations", "POST /responses"]
-    assert script.requests[1][1]["items"] == [{"role": "user", "content": NOTE}]
-    assert script.requests[2][1]["conversation"] == "conv_2"
-    assert script.requests[2][1]["input"] == "Hello"
+    said = [streamed(response_said(text)) for text in ("Good day!", "Nine.")]
+    script = Script(BROKEN_CONVERSATIONS[fault], answered(new), *said)
+    talk = talk_by(script)
+    assert [talk.say("Hello"), talk.say("When?")] == ["Good day!", "Nine."]
+    assert script.asked == ["POST /responses", "POST /conversations", *["POST /responses"] * 2]
+    assert script.requests[1][1]["items"] == [{"role": "user", "content": LOST_NOTE}]
+    asked = [(body["conversation"], body["input"]) for _, body in script.requests[2:]]
+    assert asked == [("conv_2", "Hello"), ("conv_2", "When?")]
 
 
 def test_a_conversation_is_replaced_only_once_a_turn() -> None:
-    too_long = {"code": "context_length_exceeded"}
-    script = Script(refused(400, **too_long), answered(CONVERSATION), refused(400, **too_long))
-    assert "too long" in str(talk_by(script).fail("Hello")[1])
+    script = Script(refused(400, **TOO_LONG), answered(CONVERSATION), refused(400, **TOO_LONG))
+    assert "context window" in str(talk_by(script).fail("Hello")[1])
+
+
+def test_a_conversation_that_has_answered_in_part_is_kept() -> None:
+    begun = {"type": "response.output_text.delta", "delta": "It is "}
+    script = Script(streamed(sent(begun, FAILED)), streamed(response_said("Nine.")))
+    talk = talk_by(script)
+    assert talk.fail("When?")[0] == "It is "
+    assert talk.say("When?") == "Nine."
+    assert script.asked == ["POST /responses"] * 2
 
 
 def test_a_conversation_that_is_there_is_kept_though_a_model_is_not() -> None:
