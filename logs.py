@@ -17,29 +17,55 @@ log = logging.getLogger("voice_agent")
 
 # --- phone numbers ----------------------------------------------------------------------------
 
-# A digit, percent-encoded or not, of any script.
-DIGIT = r"(?:\d|%3\d)"
-# What people and encoders write between two digits: blanks, dashes, brackets, `%20`, `\u2011`, ...
-GAP = r"(?:[^\w\\%\n]|_|%(?!3\d)[0-9A-Fa-f]{2}|\\u[0-9a-f]{4}|\\x[0-9a-f]{2}|\\[nrt])"
-NUMBER = rf"\+?(?:{DIGIT}{GAP}{{0,6}}){{6,}}{DIGIT}"
+# A sign for a digit, of any script, also raised, lowered or in a circle; and percent-encoded.
+SIGN = r"[\d²³¹⁰⁴-⁹₀-₉①-⑨⓪❶-❾]"
+DIGIT = rf"(?:{SIGN}|%3\d)"
+# What people and encoders write between two digits: blanks, dashes, brackets, `%20`, `\u2011`,
+# `&nbsp;`, one letter as in `5x5`, ...
+GAP = (
+    r"(?:[^\w\\%\n]|_|%(?!3\d)[0-9A-Fa-f]{2}|\\u[0-9a-f]{4}|\\x[0-9a-f]{2}|\\[nrt]"
+    r"|&[a-z]{2,6};|[xX](?=\d))"
+)
+NUMBER = rf"\+?(?:{DIGIT}{GAP}{{0,20}}){{6,}}{DIGIT}"
 
-DATE = r"(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])(?![-.\d])"
+MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+YEAR = r"(?:19|20)\d\d"
+DAY = r"(?:0?[1-9]|[12]\d|3[01])"
+ISO_DATE = rf"{YEAR}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])(?![-.\d])"
+IN_FIGURES = rf"{DAY}[./]{DAY}[./]{YEAR}|{YEAR}/{DAY}/{DAY}"
+WITH_NAME = rf"{DAY} {MONTH} {YEAR}|{MONTH} [ ]?{DAY}"
+DATE = f"(?:{IN_FIGURES}|{WITH_NAME})"
 TIME = r"[0-2]\d:[0-5]\d:[0-5]\d(?![:\d])(?:[.,]\d{1,6})?(?:Z|[ ]?[+-]\d\d:?\d\d)?"
+HOUR = r"[0-2]?\d:[0-5]\d(?![:\d])"
 OCTET = r"(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)"
+PRICE = r"\d{1,3}(?:[.,]\d{3})*(?:[.,]\d\d)?"
 # What has as many digits and must stay readable, each as it stands in a log.
-NO_NUMBER = (
-    rf"(?<!\d){DATE}(?:[T ,]{{1,2}}{TIME})?",
+MOMENTS = (
+    rf"(?<!\d){ISO_DATE}(?:[T ,]{{1,2}}{TIME})?",
+    rf"(?<![\w./]){DATE}(?:[T ,]{{1,2}}(?:{TIME}|{HOUR}))?(?![ ./-]?\d)",
     rf"(?<!\d)\d\d/[A-Z][a-z]{{2}}/\d{{4}}[: ]{TIME}",
     rf"(?<![:\d]){TIME}",
-    rf"(?<![\w.])(?:{OCTET}\.){{3}}{OCTET}(?!\.?\d)(?::\d{{1,5}}\b)?",
-    r"//[A-Za-z][A-Za-z.-]*:\d{1,5}\b",  # a host and its port
+)
+AMOUNTS = (
+    r"(?<![\d.,+-])(?<!\d )\d{1,5}[.,]\d{1,3} (?:ms|s|seconds)\b",
+    rf"[$€£¥]{PRICE}(?![-., ]?\d)",
+    rf"(?<![\d.,+-])(?<!\d ){PRICE} (?:[$€£¥]|USD|EUR|GBP|dollars|euros|pounds)",
     r"HTTP/\d(?:\.\d)?\"? \d{3} (?:\d{1,9}\b|-)",  # a status and a size
+)
+ADDRESSES = (
+    r"(?<![\w.])(?<!\+\d )(?<!\+\d\d )(?<!\+\d\d\d )"  # no phone number's country
+    rf"(?:{OCTET}\.){{3}}{OCTET}(?!\.?\d)(?::\d{{1,5}}\b)?",
+    r"(?<![\w:])(?=[\d:]*[a-f])(?:[\da-f]{1,4}:{1,2}){2,7}[\da-f]{1,4}(?![\w:])",  # IPv6
+    r"//[A-Za-z][A-Za-z.-]*:\d{1,5}\b",  # a host and its port
+    r"\b0x[0-9a-f]+\b",  # where an object is in memory
+)
+IDS = (
     r"\b[A-Z]{2}[0-9a-f]{32}\b",  # a SID
     r"(?<![^\W_])(?=\d*[a-f])[0-9a-f]{24,}(?![^\W_])",  # an ID of OpenAI's
     r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b",
-    r"\b0x[0-9a-f]+\b",  # where an object is in memory
 )
-NUMBERS = re.compile(rf"(?P<kept>{'|'.join(NO_NUMBER)})|{NUMBER}")
+KEPT = "|".join([*MOMENTS, *AMOUNTS, *ADDRESSES, *IDS])
+NUMBERS = re.compile(rf"(?P<kept>{KEPT})|{NUMBER}")
 
 
 def mask_numbers(text: str) -> str:
@@ -54,7 +80,7 @@ def _masked(match: re.Match[str]) -> str:
     if match["kept"]:
         return match["kept"]
     digits = re.sub("%3(?=[0-9])|%[0-9A-F]{2}|\\\\u[0-9a-f]{4}|\\\\x[0-9a-f]{2}", "", match[0])
-    last_two = re.findall(r"\d", digits)[-2:]
+    last_two = re.findall(SIGN, digits)[-2:]
     return "***" + "".join(last_two)
 
 
