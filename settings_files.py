@@ -53,6 +53,13 @@ SESSION_NAMES = (
     *("create_response", "interrupt_response", "idle_timeout_ms", "eagerness"),
     *("threshold", "prefix_padding_ms", "silence_duration_ms", "tools", "tool_choice"),
 )
+# Numbers that Realtime takes within bounds only; milliseconds and factors
+BOUNDS = {
+    "audio.input.turn_detection.threshold": (0, 1),
+    "audio.input.turn_detection.prefix_padding_ms": (0, 5000),
+    "audio.input.turn_detection.silence_duration_ms": (0, 5000),
+    "audio.output.speed": (0.25, 1.5),
+}
 FORMATS = ({"type": "audio/pcmu"}, {"type": "audio/pcm", "rate": 24000})
 LONGEST_INSTRUCTIONS = 600  # letters; whoever only reads aloud needs to be told little
 
@@ -77,11 +84,22 @@ def _faults_of_today(session: Json) -> Iterator[str]:
     for path in ("audio.input.format", "audio.output.format"):
         if at(session, path) not in FORMATS:
             yield f'{path}: use {{"type": "audio/pcmu"}}, or {{"type": "audio/pcm", "rate": 24000}}'
+    for path, (least, most) in BOUNDS.items():
+        if not _is_within(at(session, path), least, most):
+            yield f"{path}: expected a number from {least} to {most}"
     for name in _names(session):
         yield from _misspelt(name, SESSION_NAMES)
     yield from _instruction_faults(session)
     yield from _transcription_faults(at(session, "audio.input.transcription"))
     yield from _turn_faults(at(session, "audio.input.turn_detection"))
+
+
+def _is_within(value: Any, least: float, most: float) -> bool:
+    """Tell whether a value is a number within bounds, or not there."""
+    if value is None:
+        return True
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and least <= value <= most
 
 
 def _instruction_faults(session: Json) -> Iterator[str]:
@@ -152,23 +170,44 @@ def pinned_languages(session: Json) -> list[str]:
 WORKFLOW_NAMES = ("model", "instructions", "tools", "tool_choice", "reasoning", "temperature")
 # What the app adds, or would add: a conversation is the call's.
 ADDED = ("conversation", "input", "stream", "previous_response_id", "messages")
+# Parameters of other APIs of OpenAI's, and what they are called here.
+ELSEWHERE = {
+    "max_tokens": '"max_output_tokens"',
+    "max_completion_tokens": '"max_output_tokens"',
+    "response_format": '"text"',
+    "reasoning_effort": '"reasoning": {"effort": …}',
+    "verbosity": '"text": {"verbosity": …}',
+    "functions": '"tools"',
+    "system": '"instructions"',
+    "system_prompt": '"instructions"',
+}
+HOSTED_TOOLS = ("web_search", "file_search", "code_interpreter", "image_generation", "mcp")
 # Kinds of tools that run where the request comes from: here, where none can.
 OUR_TOOLS = ("function", "custom", "local_shell", "apply_patch", "computer", "computer_use_preview")
 
 
 def workflow_faults(workflow: Json) -> Iterator[str]:
     """Yield what can't work in the parameters of the workflow's Responses calls."""
-    model = workflow.get("model")
-    if not isinstance(model, str) or not model.strip():
-        yield 'name a "model", such as "gpt-6-luna"'
+    yield from _model_faults(workflow.get("model"))
     if not isinstance(workflow.get("instructions", ""), str):
         yield "instructions: expected one text"
-    for name in ADDED:
-        if name in workflow:
-            yield f"{name}: remove it; every turn sets its own"
+    if at(workflow, "text.format.type") not in (None, "text"):
+        yield "text.format: remove it; the caller would hear JSON"
     for name in workflow:
+        yield from _name_faults(name)
+    yield from _tools_faults(workflow.get("tools", []))
+
+
+def _name_faults(name: str) -> Iterator[str]:
+    if name in ADDED:
+        yield f"{name}: remove it; every turn sets its own"
+    elif name in ELSEWHERE:
+        yield f"{name}: from another API of OpenAI's; here it is {ELSEWHERE[name]}"
+    else:
         yield from _misspelt(name, WORKFLOW_NAMES)
-    tools = workflow.get("tools", [])
+
+
+def _tools_faults(tools: Any) -> Iterator[str]:
     if not isinstance(tools, list):
         yield "tools: expected a list"
         return
@@ -177,12 +216,25 @@ def workflow_faults(workflow: Json) -> Iterator[str]:
             yield f"tools, number {number}: {fault}"
 
 
+def _model_faults(model: Any) -> Iterator[str]:
+    if not isinstance(model, str) or not model.strip():
+        yield 'name a "model", such as "gpt-6-luna"'
+        return
+    kind = kind_of(model)
+    if kind not in ("", "a model"):
+        yield f'model: expected one such as "gpt-6-luna", not {kind}'
+    if "realtime" in model:
+        yield f'model: {model} only speaks; expected one such as "gpt-6-luna"'
+
+
 def _tool_faults(tool: Any) -> Iterator[str]:
     kind = at(tool, "type")
     if not isinstance(kind, str):
         yield 'expected an object with a "type"'
     elif kind in OUR_TOOLS:
         yield f"a {kind} tool can't run here; use hosted tools, or a remote MCP server"
+    elif kind not in HOSTED_TOOLS:
+        yield from _misspelt(kind, HOSTED_TOOLS)
     elif kind == "mcp" and tool.get("require_approval", "always") == "always":
         yield 'set "require_approval": "never"; nobody on the phone can approve'
     variable = _variable_of(tool)

@@ -54,12 +54,27 @@ def json_object(path: Path) -> Json:
     if line:
         raise ValueError(f"{path.name}, line {line}: save the file as UTF-8")
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=_once)
     except json.JSONDecodeError as error:
         raise ValueError(f"{path.name}, line {error.lineno}: {_reason(error)}") from None
+    except _Twice as error:
+        raise ValueError(f'{path.name}: "{error}" is there twice; remove one of the two') from None
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{path.name}: expected an object: names and values in braces")
     return content
+
+
+class _Twice(Exception):
+    """A name stands twice in an object; the text is the name."""
+
+
+def _once(entries: list[tuple[str, Any]]) -> Json:
+    names = set()
+    for name, _ in entries:
+        if name in names:
+            raise _Twice(name)
+        names.add(name)
+    return dict(entries)
 
 
 def _reason(error: json.JSONDecodeError) -> str:

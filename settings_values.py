@@ -43,7 +43,8 @@ KINDS = {
     r".*\.json": "a file",
 }
 PLACEHOLDER = re.compile(
-    r"([a-z]+://)?(your[_-].*|<.*>.*|xxx.*)|.*(x{8}|\.\.\.|…)|change_?me|todo", re.IGNORECASE
+    r"([a-z]+://|sk-|sk-proj-)?(your[_-].*|<.*>.*|xxx.*)|.*(x{8}|\.\.\.|…)|change_?me|todo",
+    re.IGNORECASE,
 )
 
 
@@ -92,13 +93,20 @@ def _word(value: str) -> str:
 def _expect(value: str, shape: str, wish: str) -> str:
     if re.fullmatch(shape, value):
         return value
-    kind = kind_of(value)
-    raise ValueError(f"Expected {wish}, not {kind}" if kind else f"Expected {wish}")
+    raise ValueError(_wished(wish, kind_of(value)))
+
+
+def _wished(wish: str, kind: str) -> str:
+    return f"Expected {wish}, not {kind}" if kind else f"Expected {wish}"
 
 
 def _phone_number(value: str) -> str:
-    wish = "a number such as +15550001111: plus, country code, digits only"
-    return _expect(value, r"\+[1-9][0-9]{6,14}", wish)
+    if re.fullmatch(r"\+[1-9][0-9]{6,14}", value):
+        return value
+    kind = kind_of(value).replace("a phone number", "")  # another way to write one
+    raise ValueError(
+        _wished("a number such as +15550001111: plus, country code, digits only", kind)
+    )
 
 
 # --- Twilio's and OpenAI's credentials --------------------------------------------------------
@@ -134,7 +142,10 @@ def _openai_key(value: str) -> str:
 
 # --- addresses --------------------------------------------------------------------------------
 
+LABEL = r"[a-z0-9]([\w-]*[a-z0-9])?"
+DOMAIN = rf"({LABEL}\.)+[a-z]{LABEL}\.?"
 LOCAL = r".*\.(local|localhost|localdomain|internal|lan|home|test|invalid)\.?"
+OPENAIS = r"openai\.com"
 ENDPOINT = "/(responses|conversations|threads|assistants|completions|realtime)$"
 
 
@@ -178,8 +189,7 @@ def _is_public(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_global
     except ValueError:  # a name
-        is_domain = re.fullmatch(r"([\w-]+\.)+[a-z][\w-]+\.?", host)
-        return bool(is_domain and not re.fullmatch(LOCAL, host))
+        return bool(re.fullmatch(DOMAIN, host) and not re.fullmatch(LOCAL, host))
 
 
 def _base_url(value: str) -> str:
@@ -187,6 +197,13 @@ def _base_url(value: str) -> str:
     endpoint = re.search(ENDPOINT, parts.path)
     if endpoint:
         raise ValueError(f"Expected a URL without {endpoint[0]}; that is added")
+    host = parts.hostname or ""
+    if parts.scheme == "http" and _is_public(host):
+        raise ValueError("Expected https://; a key must not be sent in the clear")
+    if re.fullmatch(rf"(.*\.)?{OPENAIS}", host) and not re.fullmatch(
+        rf"(.*\.)?api\.{OPENAIS}", host
+    ):
+        raise ValueError(f"Expected api.openai.com, not {host}")
     return parts.geturl()
 
 

@@ -363,6 +363,13 @@ def test_the_placeholders_of_others_examples_count_as_missing(name: str, value: 
         ("WEBHOOK_URL", "https://voice.example.com/voice", "remove /voice"),
         ("WEBHOOK_URL", "https://192.168.1.5", "internet"),
         ("OPENAI_BASE_URL", "https://api.openai.com", "/v1"),
+        ("OPENAI_BASE_URL", "http://api.openai.com/v1", "Expected https://"),
+        ("AGENT_BASE_URL", "http://agent.example.com/v1", "in the clear"),
+        ("OPENAI_BASE_URL", "https://platform.openai.com/v1", "Expected api.openai.com"),
+        ("AGENT_BASE_URL", "https://openai.com/v1", "Expected api.openai.com"),
+        ("WEBHOOK_URL", "https://-shop.example.com", "internet"),
+        ("OPENAI_API_KEY", "sk-your-key-here", "Missing"),
+        ("OPENAI_API_KEY", "sk-proj-your_key", "Missing"),
         ("AGENT_BASE_URL", "https://a.example/v1/responses", "without /responses"),
         ("AGENT_WORKFLOW_ID", "wf_123", "Set AGENT_WORKFLOW_ID=workflow.json"),
         ("AGENT_WORKFLOW_ID", "wf_123", "Expected an ID that begins with 'asst'"),
@@ -383,6 +390,12 @@ def test_the_placeholders_of_others_examples_count_as_missing(name: str, value: 
 )
 def test_the_advice_names_the_mistake_and_the_fix(name: str, value: str, words: str) -> None:
     assert words in advice(name, value)
+
+
+@pytest.mark.parametrize("number", ["15550001111", "0015550001111", "+0155500011"])
+def test_a_number_written_in_another_way_is_not_called_no_number(number: str) -> None:
+    told = advice("TWILIO_PHONE_NUMBER", number)
+    assert told.endswith("Expected a number such as +15550001111: plus, country code, digits only")
 
 
 def test_the_living_way_is_named_before_the_dead_one() -> None:
@@ -688,6 +701,8 @@ FILES = ("AGENT_WORKFLOW_ID", "REALTIME_SESSION", "NOTES")
         (r'{"a": "C:\new \x"}', "a backslash"),
         ('{"a": 1}\n{"b": 2}', "line 2: the object has ended before this"),
         ('{"a": ,}', "line 1"),
+        ('{"model": "m", "model": "n"}', '"model" is there twice'),
+        ('{"a": [{"b": {"c": 1, "d": 2, "c": 1}}]}', '"c" is there twice'),
         ("model=gpt", "a value is missing"),
         ('{\n"a": "Grüße"}'.encode("latin-1"), "line 2: save the file as UTF-8"),
     ],
@@ -724,6 +739,14 @@ def test_a_json_file_may_be_saved_as_editors_do(tmp_path: Path, codec: str) -> N
         ({"model": "gpt-6-luna", "input": "Hi"}, "input: remove it"),
         ({"model": "gpt-6-luna", "conversation": "conv_1"}, "conversation: remove it"),
         ({"model": "gpt-6-luna", "messages": []}, "messages: remove it"),
+        ({"model": "gpt-6-luna", "max_tokens": 99}, 'here it is "max_output_tokens"'),
+        ({"model": "gpt-6-luna", "system": "Help."}, 'here it is "instructions"'),
+        ({"model": "gpt-6-luna", "reasoning_effort": "low"}, '"reasoning"'),
+        ({"model": "gpt-6-luna", "text": {"format": {"type": "json_schema"}}}, "hear JSON"),
+        ({"model": "gpt-realtime-2.1"}, "gpt-realtime-2.1 only speaks"),
+        ({"model": "asst_123"}, "not an assistant's ID"),
+        ({"model": "workflow.json"}, "not a file"),
+        ({"model": "m", "tools": [{"type": "web_serach"}]}, 'did you mean "web_search"?'),
         ({"model": "gpt-6-luna", "tools": {}}, "tools: expected a list"),
         ({"model": "gpt-6-luna", "tools": ["web_search"]}, "tools, number 1: expected an object"),
         (
@@ -841,6 +864,12 @@ PCM = {"type": "audio/pcm", "rate": 24000}
         (session(**{TURNS: {"type": "vad", **OFF}}), '"server_vad" or "semantic_vad"'),
         (session(**{TURNS: OFF}), '"server_vad" or "semantic_vad"'),
         (session(**{f"{TURNS}.idle_timeout_ms": 5000}), "IDLE_SECONDS"),
+        (session(**{f"{TURNS}.threshold": 5}), "threshold: expected a number from 0 to 1"),
+        (session(**{f"{TURNS}.threshold": True}), "threshold: expected a number"),
+        (session(**{f"{TURNS}.silence_duration_ms": "500"}), "ms: expected a number"),
+        (session(**{f"{TURNS}.silence_duration_ms": -1}), "ms: expected a number"),
+        (session(**{f"{TURNS}.prefix_padding_ms": [300]}), "ms: expected a number"),
+        (session(**{"audio.output.speed": 3}), "speed: expected a number from 0.25 to 1.5"),
         # The words alone, standing elsewhere, are not enough.
         (session(tools='"create_response": false', **{TURNS: {}}), '"create_response": false'),
         (session(**{TRANSCRIPTION: None}), 'name a "model"'),
