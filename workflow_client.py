@@ -28,6 +28,7 @@ RETRY_PAUSES = (0.5, 1, 2)  # seconds
 RETRY_AFTER_SECONDS = 5  # the longest pause that a server may ask for; a caller waits for it
 START_SECONDS = 5  # the longest that a caller waits for a conversation; Twilio gives up after 15
 WARM_SECONDS = 180  # how long idle connections are kept; Azure forgets them after 240
+LONGEST_METADATA = 512  # letters
 STREAM_SECONDS = 300  # a call whose stream hasn't come by then is forgotten
 
 HOPELESS = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
@@ -78,8 +79,9 @@ class Dialogue:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What the conversation is filed under."""
-        return {"call_sid": self.call_sid, "caller": self.caller, "called": self.called}
+        """What the conversation is filed under; OpenAI takes values of so many letters."""
+        values = {"call_sid": self.call_sid, "caller": self.caller, "called": self.called}
+        return {name: value[:LONGEST_METADATA] for name, value in values.items()}
 
 
 class Workflow(Protocol):

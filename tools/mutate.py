@@ -1,4 +1,4 @@
-"""Break each rule of a conversation on purpose, one at a time, and tell which tests see it.
+"""Break each rule on purpose, one at a time, and tell which tests see it.
 
     python -m tools.mutate [--rules] [WORD...]
 
@@ -22,6 +22,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 MUTANTS = Path(__file__).with_name("mutants.txt")
 RULES = "tests/unit/test_conversation.py"
+# Rules that aren't a conversation's have tests of their own
+TESTS = {
+    "grammar.py": "tests/unit/test_sentences.py",
+    "markup.py": "tests/unit/test_sentences.py",
+    "text.py": "tests/unit/test_sentences.py",
+    "words.py": "tests/unit/test_heard.py",
+    "logs.py": "tests/unit/test_logs.py",
+}
 RANDOM_CALLS = "tests/unit/test_conversation_machine.py"
 RANDOM_CALL = "tests/unit/random_call.py"
 SECONDS = 300  # a mutant that takes longer hangs
@@ -87,8 +95,9 @@ def judge(mutant: Mutant, always_call: bool) -> Verdict:
         make_copy(copy)
         if not mutant.apply(copy):
             return Verdict(mutant.name, "stale", "stale")
-        rules = run(copy, RULES)
-        if rules == "missed" or always_call:
+        own = TESTS.get(mutant.file)
+        rules = run(copy, own or RULES)
+        if not own and (rules == "missed" or always_call):
             return Verdict(mutant.name, rules, run(copy, RANDOM_CALLS))
         return Verdict(mutant.name, rules, "not run")
 
@@ -98,7 +107,7 @@ def make_copy(copy: Path) -> None:
     (copy / RULES).parent.mkdir(parents=True)
     for module in ROOT.glob("*.py"):
         shutil.copy(module, copy)
-    for test in (RULES, RANDOM_CALLS, RANDOM_CALL):
+    for test in (RULES, RANDOM_CALLS, RANDOM_CALL, *set(TESTS.values())):
         shutil.copy(ROOT / test, copy / test)
 
 

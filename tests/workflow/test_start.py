@@ -54,6 +54,16 @@ def test_a_conversation_begins_with_a_note_about_the_call(
     assert openai.refusals == []
 
 
+def test_who_calls_under_a_very_long_name_has_a_conversation(
+    openai: OpenAISimulator, client: WorkflowClient
+) -> None:
+    address = f"sip:{'x' * 600}@example.com"
+    started = client.start(SID, address, CALLED)
+    kept = openai.conversations.get(started) or openai.threads[started]
+    assert kept.texts == [("user", f"[Phone call from {address} to {CALLED}.]")]
+    assert openai.refusals == []
+
+
 def test_a_call_that_is_asked_for_twice_has_one_conversation(
     openai: OpenAISimulator, client: WorkflowClient
 ) -> None:
