@@ -6,13 +6,14 @@ import unicodedata
 import sentencex  # type: ignore[import-untyped]
 
 # A quotation or a bracket that is open keeps a sentence from ending; some close in two ways
-PAIRS = {"(": ")", "[": "]", "（": "）", "【": "】", "\ue200": "\ue201", '"': '"'}
+PAIRS = {"(": ")", "[": "]", "（": "）", "【": "】", "\ue200": "\ue201"}
 PAIRS |= {"“": "”", "„": "“”", "«": "»", "»": "«»", "「": "」", "『": "』"}
+OPENING = re.escape("".join(PAIRS))
+CLOSING = re.escape("".join(PAIRS.values()))
 # A straight quotation mark opens nothing behind a letter or digit (24" wheels), and between two it
 # is none at all: so Hebrew abbreviates
-OPENING = rf"[{re.escape(''.join(PAIRS.keys() - {chr(34)}))}]|(?<!\w)\""
-CLOSING = rf"[{re.escape(''.join(PAIRS.values()))}](?<!\")|\"(?!\w)"
-BRACKET = re.compile(rf"(?P<opening>{OPENING})|{CLOSING}")
+STRAIGHT = '"'
+BRACKET = re.compile(rf'(?P<opening>[{OPENING}]|(?<!\w)")|[{CLOSING}]|"(?!\w)')
 EMPHASIS = re.compile(r"[*_`~\\]+")
 QUOTES = frozenset("\"'”’“«»)」』")
 
@@ -78,7 +79,7 @@ def is_open(text: str) -> bool:
         if closed:
             del expected[closed[0] :]
         elif sign["opening"]:
-            expected.append(PAIRS[sign[0]])
+            expected.append(PAIRS.get(sign[0], STRAIGHT))
     return bool(expected)
 
 

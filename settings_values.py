@@ -145,7 +145,6 @@ def _openai_key(value: str) -> str:
 LABEL = r"[a-z0-9]([\w-]*[a-z0-9])?"
 DOMAIN = rf"({LABEL}\.)+[a-z]{LABEL}\.?"
 LOCAL = r".*\.(local|localhost|localdomain|internal|lan|home|test|invalid)\.?"
-OPENAIS = r"openai\.com"
 ENDPOINT = "/(responses|conversations|threads|assistants|completions|realtime)$"
 
 
@@ -200,9 +199,8 @@ def _base_url(value: str) -> str:
     host = parts.hostname or ""
     if parts.scheme == "http" and _is_public(host):
         raise ValueError("Expected https://; a key must not be sent in the clear")
-    if re.fullmatch(rf"(.*\.)?{OPENAIS}", host) and not re.fullmatch(
-        rf"(.*\.)?api\.{OPENAIS}", host
-    ):
+    domain = f".{host}"
+    if domain.endswith(".openai.com") and not domain.endswith(".api.openai.com"):
         raise ValueError(f"Expected api.openai.com, not {host}")
     return parts.geturl()
 

@@ -30,7 +30,8 @@ CLOSING_BEGUN = rf"\[[^\[\]\n]*|【[^【】\s{SIGNS}]*"
 # What can't be heard and would hide what is beside it: control characters, spaces without width,
 # marks of direction, soft hyphens, letters that were lost
 INAUDIBLE = re.compile(
-    "[\0-\b\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufffd]"
+    "[\0-\b\x0e-\x1b\x7f-\x84\x86-\x9f\xad"
+    "\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufffd]"
 )
 
 # Where a sentence may end: at a control marker, which takes the full stop after it along; at a line
@@ -40,7 +41,8 @@ PLACE = re.compile(
     rf"(?P<marker>{CONTROL}(?P<after>[.!?…]|(?=[^.!?…])))"
     r"|(?P<line>\n)"
     rf"|(?P<sign>[{SIGNS}])"
-    rf"|(?P<mark>[{ENDS};])(?P<closing>(?:{CLOSING})*)(?:{GAP}+|(?<=[{CERTAIN}])(?![{ENDS}]))(?=[{QUOTES}]*(?P<next>[^\s{QUOTES}]))"
+    rf"|(?P<mark>[{ENDS};])(?P<closing>(?:{CLOSING})*)"
+    rf"(?:{GAP}+|(?<=[{CERTAIN}])(?![{ENDS}]))(?=[{QUOTES}]*(?P<next>[^\s{QUOTES}]))"
     rf"|(?P<pending>\[[^\[\]\n]*\]?\Z|[{ENDS};](?:{CLOSING})*(?:{CLOSING_BEGUN}|{GAP}*[{QUOTES}]*)\Z)"
 )
 START = re.compile(rf"[\[\n;{SIGNS}{ENDS}]")

@@ -126,7 +126,8 @@ class Patience:
     """
 
     pauses: tuple[float, ...] = RETRY_PAUSES
-    sleep: Callable[[float], None] = time.sleep
+    # Not a plain default: gevent may replace `time.sleep` after this module is imported
+    sleep: Callable[[float], None] = field(default_factory=lambda: time.sleep)
 
     def ask(
         self,
