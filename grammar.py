@@ -21,9 +21,9 @@ QUOTES = frozenset("\"'”’“«»)」』")
 CERTAIN = "।॥؟።။។"
 # No sentence ends with "J.", "a.m." or "z. B.";
 INITIAL = re.compile(r"(?<![\w\"״])[a-zA-ZÀ-ۿ]\.$")
-# with the number of an item: "three things: 1. Oil";
+# with the number of an item: "three things: 1. Oil", "Step 1. Open it";
 NUMBER = re.compile(r"(?<![\w.,:$€£])(\d\d?)\.$")
-BEFORE_ITEM = re.compile(r"(?:^|[,;:()–—、，；：（-])\s*$")
+BEFORE_ITEM = re.compile(r"(?:(?:^|[.!?…]\s)\s*\w+\s|^|[,;:()–—、，；：（-])\s*$")
 BEFORE_FIRST_ITEM = re.compile(r"[.!?…。！？]\s*$")
 # with that of a day, in languages that write it so: "Am 3. Mai". A guest's is known by the word
 # before it;

@@ -60,6 +60,7 @@ WHOLE = {
         We do three things: 1. Oil. 2. Brakes. 3. Tyres.
         You need 1. an ID, 2. a card and 3. money.
         We do 2 things: 1. Oil, 2. Brakes, and 3. Tyres.
+        Step 1. Open the hood of the car.
         Come on Tues. Jan. 5 or Sat. Jan. 9 at noon.
         He said "yes. No. Maybe." and left.
         The shop (it opens at 9. Call first.) is near.
@@ -356,6 +357,8 @@ def test_a_mere_number_ends_a_sentence(language: str, text: str) -> None:
         ("en", "Sure. 1. Oil. 2. Brakes."),
         ("en", "We do: 1. Oil, 2. Brakes and 3. Tyres."),
         ("en", "Der 3. Mai, im 2. Stock."),
+        ("en", "Sure. Option 2. Now."),
+        ("es", "Paso 1. Abra el capó."),
         ("zh", "价格是：1. 机油，2. 刹车。"),
         ("cs", "Dne 3. Května je zavřeno."),
         ("da", "Det er 3. Juledag i dag."),
