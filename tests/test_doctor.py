@@ -496,11 +496,11 @@ def test_a_stream_that_is_upgraded_but_passes_no_frames_is_told_of(world: World)
 def test_a_field_that_realtime_refuses_is_named(
     world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    file = session_file(tmp_path, **{"audio.output.speed": 9})
+    file = session_file(tmp_path, **{"audio.input.noise_reduction": {"type": "loud"}})
     monkeypatch.setenv("REALTIME_SESSION", str(file))
     found = finding("voice session")
     assert found.state is State.FAILED
-    assert "session.audio.output.speed: change it in the session file" in found.words
+    assert "session.audio.input.noise_reduction.type: change it in the session file" in found.words
 
 
 def test_a_tunnel_of_yesterdays_leads_to_another_process(world: World) -> None:
