@@ -60,6 +60,8 @@ class Hearing:
 
     def begin(self, item: str, now: float) -> None:
         """Hear a stretch of speech begin; whatever was spoken before it has ended."""
+        if item in self._transcribed:
+            return  # its words came first
         for earlier in self._stretches:
             self.stop(earlier, now)
         self._stretches.setdefault(item, Stretch(now + self._limits.speech, speaking=True))
@@ -76,11 +78,12 @@ class Hearing:
         if item in self._transcribed:
             return
         self._transcribed.add(item)
+        heard = self._lines.inaudible if words is None else spoken(words)
         if item in self._stretches:
-            self._stretches[item].words = self._lines.inaudible if words is None else words.strip()
-        elif words:
+            self._stretches[item].words = heard
+        elif words is not None:
             # Given up, so spoken before all that is heard now
-            self._stretches = {item: Stretch(words=words.strip()), **self._stretches}
+            self._stretches = {item: Stretch(words=heard), **self._stretches}
 
     def press(self, digit: str, now: float) -> None:
         """Take a key; `#` or a pause completes them."""
@@ -121,3 +124,9 @@ class Hearing:
 
     def _keyed(self, keys: str) -> str:
         return self._lines.keys.replace("{}", keys.rstrip("#") or "#")
+
+
+def spoken(transcript: str) -> str:
+    """Return the words of a transcript; of a noise it may be "…", which is none."""
+    has_words = any(letter.isalnum() for letter in transcript)
+    return transcript.strip() if has_words else ""

@@ -28,6 +28,9 @@ HOPELESS_CODES = frozenset(
     {
         "insufficient_quota",
         "billing_hard_limit_reached",
+        "billing_not_active",
+        "account_deactivated",
+        "organization_deactivated",
         "invalid_api_key",
         "model_not_found",
         "beta_api_shape_disabled",
@@ -58,16 +61,17 @@ class Format:
         return b'"%b"' % b64encode(self._upsample(decode(sound.strip(b'"'))))
 
     def to_twilio(self, sound: str) -> str:
-        """Convert base64."""
+        """Convert base64. Raises NotUnderstood."""
+        decoded = decode(sound)
         if self._downsample is None:
             return sound
-        return b64encode(self._downsample(decode(sound))).decode()
+        return b64encode(self._downsample(decoded)).decode()
 
 
 def decode(sound: bytes | str) -> bytes:
     """Decode base64. Raises NotUnderstood."""
     try:
-        return b64decode(sound)
+        return b64decode(sound, validate=True)
     except binascii.Error as error:
         raise NotUnderstood(f"no base64: {error}") from error
 
@@ -229,7 +233,7 @@ class Realtime:
             self._story.warn(f"asked to say {asked.text!r}, said {said!r}")
 
     def on_response_done(
-        self, response_id: str, status: str, reason: str, code: str, used: Any
+        self, response_id: str, status: str, reason: str, code: str, kind: str, used: Any
     ) -> None:
         """Tell how the sentence ended; what was cancelled has its price, too."""
         self._story.spends(Usage(self._settings.realtime_model, VOICE, used))
@@ -237,6 +241,7 @@ class Realtime:
             return
         mark = self._in_flight.mark
         self._in_flight = InFlight()
+        code = code or kind
         why = " ".join(filter(None, (status, reason, code)))
         if status != "completed":
             self._story.warn(f"not spoken whole: {why}")
@@ -246,12 +251,13 @@ class Realtime:
         """Tell what was refused; `param` names a field of ours."""
         if code == HARMLESS_CODE:
             return
-        about = " ".join(filter(None, (code or kind, param)))
+        code = code or kind
+        about = " ".join(filter(None, (code, param)))
         self._story.warn(f"Realtime: {message or kind} ({about})")
         refused_session = event_id == SESSION_UPDATE and kind == "invalid_request_error"
         if code in HOPELESS_CODES or refused_session:
             self.end()
-            self._rules.voice_hopeless(message)
+            self._rules.voice_hopeless(message or code)
         elif event_id == SESSION_UPDATE:
             self.abort()
         elif event_id and event_id == self._in_flight.mark:  # no `response.done` will come
@@ -302,9 +308,10 @@ EVENTS = {
         Realtime.on_response_done,
         (
             "response.id",
-            "response.status",
+            "response.status?",
             "response.status_details.reason?",
             "response.status_details.error.code?",
+            "response.status_details.error.type?",
         ),
         ("response.usage",),
     ),

@@ -1,5 +1,7 @@
 """A port of a conversation that does nothing, and takes notes."""
 
+from collections.abc import Callable
+
 from conversation import Port
 
 
@@ -8,9 +10,11 @@ class NotingPort(Port):
 
     def __init__(self) -> None:
         self.noted: list[tuple[str, ...]] = []
+        self.on_say: Callable[[str, str], None] = lambda mark, text: None
 
     def say(self, mark: str, text: str) -> None:
         self.noted.append(("say", mark, text))
+        self.on_say(mark, text)
 
     def stop(self, mark: str) -> None:
         self.noted.append(("stop", mark))

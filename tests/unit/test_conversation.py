@@ -493,6 +493,24 @@ def test_speech_whose_end_is_never_told_does_not_hold_up_the_answer_for_ever() -
     assert call.asked == ["and my keys?"], "late words are words all the same"
 
 
+def test_words_that_come_before_their_speech_are_not_waited_for() -> None:
+    call = greeted()
+    call.rules.caller_said("i1", "When is it ready?")
+    call.rules.caller_speaks("i1")
+    call.rules.caller_stops("i1")
+    call.wait(10)
+    assert call.asked == ["When is it ready?"]
+    assert LINES.say_again not in call.said
+
+
+@pytest.mark.parametrize("signs", ["...", "…", " . ", "?!", "—", "♪"])
+def test_a_transcript_of_mere_signs_is_a_noise(signs: str) -> None:
+    call = greeted()
+    call.caller_says(signs)
+    call.wait(5)
+    assert call.done == []
+
+
 def test_a_transcript_that_never_comes_is_asked_for() -> None:
     call = greeted()
     call.rules.caller_speaks("i1")

@@ -1,0 +1,119 @@
+"""What Realtime's events do to a call, each as it may come."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from typing import Any
+
+import pytest
+
+from call import Call
+from conversation import Conversation
+from cost import Cost
+from messages import NotUnderstood, dispatch
+from realtime import EVENTS, Realtime
+from settings import Settings
+from story import Story
+from tests.unit.environment import REQUIRED
+from tests.unit.noting_port import NotingPort
+
+SETTINGS = Settings(**REQUIRED)  # type: ignore[arg-type]
+SOUND = b64encode(bytes(160)).decode()
+HOPELESS = [
+    "insufficient_quota",
+    "billing_hard_limit_reached",
+    "billing_not_active",
+    "invalid_api_key",
+    "model_not_found",
+    "account_deactivated",
+    "organization_deactivated",
+]
+
+
+class VoicedCall:
+    """A call of which only Realtime's events are real. It is greeted by "Hello."."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.port = NotingPort()
+        self.played: list[str] = []
+        call = Call("CA1", "MZ1", "", "", "conv_1", 0, "greeting")
+        story = Story(call, Cost({}), transcripts=False)
+        self.rules = Conversation(self.port, lambda: self.now, "Hello.")
+        self.realtime = Realtime(SETTINGS, self.rules, story, self.played.append)
+        self.port.on_say = self.realtime.say
+        self.happens("session.updated")
+
+    @property
+    def decided(self) -> list[str]:
+        return [noted[0] for noted in self.port.noted]
+
+    def happens(self, kind: str, **fields: Any) -> None:
+        event = json.dumps({"type": kind, **fields}).encode()
+        dispatch(event, "type", EVENTS, self.realtime)
+
+    def begins(self) -> None:
+        self.happens("response.created", response={"id": "r1", "metadata": {"mark": "1"}})
+
+    def sounds(self, sound: str = SOUND) -> None:
+        self.happens("response.output_audio.delta", response_id="r1", delta=sound)
+
+    def ends(self, status: str | None, **details: Any) -> None:
+        response = {"id": "r1", "status": status, "status_details": details}
+        self.happens("response.done", response=response)
+
+    def waits(self, seconds: float) -> None:
+        self.now += seconds
+        self.rules.tick()
+
+
+def test_a_sentence_is_spoken_and_its_mark_is_asked_for() -> None:
+    call = VoicedCall()
+    call.begins()
+    call.sounds()
+    call.ends("completed")
+    assert call.played == [SOUND]
+    assert call.decided == ["say", "mark"]
+
+
+@pytest.mark.parametrize("status", ["failed", "incomplete", "cancelled", "", None, "unheard of"])
+def test_a_sentence_that_does_not_end_well_is_said_again(status: str | None) -> None:
+    call = VoicedCall()
+    call.begins()
+    call.ends(status)
+    call.waits(1)
+    assert call.decided == ["say", "say"]
+
+
+@pytest.mark.parametrize("code", HOPELESS)
+@pytest.mark.parametrize("error", ["code", "type"])
+def test_a_response_that_cannot_get_better_ends_the_call(error: str, code: str) -> None:
+    call = VoicedCall()
+    call.begins()
+    call.ends("failed", error={error: code, "message": "No."})
+    assert call.decided == ["say", "give_up"]
+
+
+@pytest.mark.parametrize("code", HOPELESS)
+@pytest.mark.parametrize("error", ["code", "type"])
+def test_an_error_that_cannot_get_better_ends_the_call(error: str, code: str) -> None:
+    call = VoicedCall()
+    call.happens("error", error={error: code})
+    assert call.decided == ["say", "give_up"]
+    assert call.port.noted[-1][1] != "", "the reason is told"
+
+
+def test_a_refused_response_is_asked_for_again() -> None:
+    call = VoicedCall()
+    call.happens("error", error={"type": "server_error", "event_id": "1"})
+    call.waits(1)
+    assert call.decided == ["say", "say"]
+
+
+def test_what_is_no_base64_does_not_reach_twilio() -> None:
+    call = VoicedCall()
+    call.begins()
+    with pytest.raises(NotUnderstood, match="no base64"):
+        call.sounds("!!!")
+    assert call.played == []
