@@ -24,6 +24,7 @@ from logs import log, open_log
 from places import PLACES
 from settings import settings
 from twilio_calls import TwilioCalls, voice_path
+from upstream import WORKFLOW, troubles
 from voice_handler import CALLS, DRAINING, carry, watch
 from wire import MAX_STREAM_MESSAGE, Connection
 from workflow_client import FAILURES, WorkflowClient
@@ -146,6 +147,18 @@ def numbers() -> Response:
     return Response(metrics.report(), content_type=CONTENT_TYPE_LATEST)
 
 
+@app.get("/health/upstream")
+def upstream_health() -> tuple[dict[str, str], int]:
+    """Tell the owner's monitor whether the latest calls failed because of what is behind us.
+
+    A load balancer must not ask this: a line whose agent fails can still apologise.
+    """
+    found = troubles()
+    if found:
+        return {"status": "failing", **found}, 503
+    return {"status": "healthy"}, 200
+
+
 @app.post("/voice")
 def voice() -> Response:
     """Connect a call to its stream, or tell Twilio what else to do with it."""
@@ -226,6 +239,7 @@ def start_conversation() -> str:
     try:
         return workflow().start(call_sid, caller, called)
     except FAILURES as error:
+        WORKFLOW.fail(str(error))
         log.error("[%s] no conversation with the workflow yet: %s", call_sid, error)
     except Exception:  # noqa: BLE001 - a bug is told, and the call is answered
         log.exception("[%s] a bug in this program", call_sid)

@@ -253,11 +253,12 @@ class Realtime:
             return
         code = code or kind
         about = " ".join(filter(None, (code, param)))
-        self._story.warn(f"Realtime: {message or kind} ({about})")
+        why = f"{message or kind} ({about})"
+        self._story.warn(f"Realtime: {why}")
         refused_session = event_id == SESSION_UPDATE and kind == "invalid_request_error"
         if code in HOPELESS_CODES or refused_session:
             self.end()
-            self._rules.voice_hopeless(message or code)
+            self._rules.voice_hopeless(why)
         elif event_id == SESSION_UPDATE:
             self.abort()
         elif event_id and event_id == self._in_flight.mark:  # no `response.done` will come

@@ -16,6 +16,7 @@ from messages import Handler, NotUnderstood, dispatch
 from realtime import EVENTS, HOPELESS_STATUSES, Realtime
 from settings import Settings
 from story import Story
+from upstream import VOICE, WORKFLOW
 from utils import sentences
 from wire import Connection, Refused
 from witness import Witness
@@ -145,12 +146,14 @@ class VoiceHandler:
             try:
                 self._ask(turn, message)
             except FAILURES as error:
+                WORKFLOW.fail(str(error))
                 self._story.no_reply(str(error))
                 self._safely(self._rules.reply_failed, turn)
             except Exception:  # noqa: BLE001 - a bug is told, and the call goes on
                 self._story.bug()
                 self._safely(self._rules.reply_failed, turn)
             else:
+                WORKFLOW.succeed()
                 self._safely(self._rules.reply_ended, turn)
         self._workflow.end(self.call.sid)
         CALLS.discard(self)
@@ -244,7 +247,10 @@ class VoiceHandler:
 
     def on_mark(self, name: str) -> None:
         """Note what has been heard."""
-        self.call = self.call.begun()
+        begun = self.call.begun()
+        if self.call != begun:  # these are the first words on this stream
+            VOICE.succeed()
+        self.call = begun
         self._rules.heard(name)
 
     def on_stop(self) -> None:
@@ -286,11 +292,13 @@ class VoiceHandler:
 
     def hold(self, reason: str) -> None:
         """Have Twilio's own voice ask for patience, and another stream opened."""
+        VOICE.fail(reason)
         self._story.leaves("on hold", reason)
         self._do(self._control.hold, "hold")
 
     def give_up(self, reason: str) -> None:
         """Have Twilio's own voice say UNAVAILABLE, and the call ended."""
+        VOICE.fail(reason)
         self._story.leaves("given up", reason)
         self._do(self._control.give_up, "give up")
 

@@ -313,12 +313,18 @@ def test_realtime_stays_away_and_the_caller_hears_why(service: Service) -> None:
     assert set(holds) == {"One moment, please."}
     assert call.end_reason == "<Hangup>"
     assert 2 <= len(call.streams) <= 5
+    assert service.upstream() == {"status": "failing", "voice": "it fails, or can't be reached"}
+    service.realtime.refuse_all = None
+    service.call()
+    assert service.upstream() == {"status": "healthy"}
 
 
 HOPELESS: dict[str, Callable[[Service], object]] = {
-    "a refused key": lambda service: setattr(service.realtime, "refuse_all", 401),
-    "no such model": lambda service: setattr(service.realtime, "model_is_gone", True),
-    "a used-up quota": lambda service: setattr(service.realtime, "fail_all", QUOTA_USED_UP),
+    "the API key is refused": lambda service: setattr(service.realtime, "refuse_all", 401),
+    "the model or the agent does not exist": lambda service: setattr(
+        service.realtime, "model_is_gone", True
+    ),
+    "the quota is used up": lambda service: setattr(service.realtime, "fail_all", QUOTA_USED_UP),
 }
 
 
@@ -331,6 +337,7 @@ def test_what_cannot_get_better_is_told_at_once(service: Service, fault: str) ->
     assert len(call.streams) == 1
     assert len([r for r in service.openai.requests if r.path.endswith("/realtime")]) <= 2
     service.wait_for_log(rf"\[{call.sid}[^]]*\] given up: ")
+    assert service.upstream() == {"status": "failing", "voice": fault}
 
 
 @pytest.mark.thorough("it takes long")

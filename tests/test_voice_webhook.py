@@ -21,8 +21,13 @@ def test_the_call_is_answered_though_the_workflow_cannot_be_reached(service: Ser
     call = service.call()
     service.brain.fail_create = []
     assert call.stream.parameters["conversation"] == ""
+    assert service.upstream() == {
+        "status": "failing",
+        "workflow": "it fails, or can't be reached",
+    }
     call.say("Hello")
     hear_out(call, "You said: Hello.")
+    assert service.upstream() == {"status": "healthy"}
     call.say("Again")
     hear_out(call, "You said: Again.")
     assert len({where for where, _ in service.brain.messages}) == 1

@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import requests
+
 from tools import log_check
 from tools.app_process import COMMANDS, ROOT, Process, environment, eventually, serves
 from tools.event_check import check_client_events
@@ -247,6 +249,10 @@ class Service:
         """Wait until the workflow was sent so many messages, and return them."""
         self.openai.wait_for(lambda _: len(self.messages) >= count, timeout)
         return self.messages
+
+    def upstream(self) -> Any:
+        """Return what the service tells of OpenAI and the workflow."""
+        return requests.get(f"{self.url}/health/upstream", timeout=5).json()
 
     def call(self, patience: float = PATIENCE) -> Call:
         """Place a call and wait until the caller has heard the greeting to its end."""

@@ -20,6 +20,7 @@ from settings import settings
 from tests.unit.environment import REQUIRED
 from tools.simulator.openai_server import OpenAISimulator
 from tools.simulator.speech import ToneVoice
+from upstream import VOICE, WORKFLOW
 from voice_handler import DRAINING
 
 PUBLIC_URL = REQUIRED["webhook_url"]
@@ -74,6 +75,8 @@ def site(openai: OpenAISimulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
     openai.requests.clear()
     yield Site(app.app.test_client(), openai)
     DRAINING.clear()
+    for service in (VOICE, WORKFLOW):
+        service.succeed()
     clear_caches()
 
 
@@ -372,3 +375,20 @@ def test_health_is_unsigned_and_tells_of_draining(site: Site) -> None:
     DRAINING.set()
     answer = site.client.get("/health")
     assert (answer.status_code, answer.json) == (503, {"status": "draining"})
+
+
+def test_what_is_behind_the_line_has_a_health_of_its_own(site: Site) -> None:
+    answer = site.client.get("/health/upstream")
+    assert (answer.status_code, answer.json) == (200, {"status": "healthy"})
+    VOICE.fail("failed insufficient_quota")
+    answer = site.client.get("/health/upstream")
+    assert answer.status_code == 503
+    assert answer.json == {"status": "failing", "voice": "the quota is used up"}
+    assert site.client.get("/health").status_code == 200, "it can still apologise"
+
+
+def test_a_conversation_that_cannot_be_started_is_told_of(site: Site) -> None:
+    site.openai.brain.fail_create = [401]
+    site.post()
+    answer = site.client.get("/health/upstream")
+    assert answer.json == {"status": "failing", "workflow": "the API key is refused"}

@@ -1,0 +1,65 @@
+"""What is told of the services behind the line, with a clock that the test turns."""
+
+from __future__ import annotations
+
+import pytest
+
+from upstream import FORGET_SECONDS, OTHER, Upstream, cause
+
+
+class ServiceInTime:
+    """A service behind the line, and the time."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.service = Upstream(lambda: self.now)
+
+
+def test_nothing_is_wrong_before_the_first_call() -> None:
+    assert ServiceInTime().service.trouble == ""
+
+
+def test_a_failed_call_is_told_until_the_next_good_one() -> None:
+    service = ServiceInTime().service
+    service.fail("HTTP 401 Unauthorized")
+    assert service.trouble == "the API key is refused"
+    service.fail("Connection refused")
+    assert service.trouble == OTHER
+    service.succeed()
+    assert service.trouble == ""
+
+
+def test_a_failure_is_forgotten_if_nobody_calls() -> None:
+    behind = ServiceInTime()
+    behind.service.fail("Connection refused")
+    behind.now += FORGET_SECONDS - 1
+    assert behind.service.trouble
+    behind.now += 2
+    assert behind.service.trouble == ""
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("HTTP 401 Unauthorized {...}", "the API key is refused"),
+        ("Error code: 401 - {'error': {'code': 'invalid_api_key'}}", "the API key is refused"),
+        ("failed insufficient_quota", "the quota is used up"),
+        ("Error code: 429 - {'error': {'code': 'insufficient_quota'}}", "the quota is used up"),
+        ("No such model (model_not_found)", "the model or the agent does not exist"),
+        ("Error code: 404 - ", "the model or the agent does not exist"),
+        ("HTTP 403 Forbidden", "access is refused"),
+        (
+            "Invalid value: 'marine' (invalid_value session.audio.output.voice)",
+            "the voice session is refused",
+        ),
+        ("Error code: 500 - session lost", OTHER),
+        ("", OTHER),
+    ],
+)
+def test_the_reason_is_told_in_words_of_the_line_s_own(reason: str, told: str) -> None:
+    assert cause(reason) == told
+
+
+def test_neither_a_key_nor_a_caller_s_words_are_told() -> None:
+    assert cause("HTTP 401 Incorrect API key: sk-a1b2c3") == "the API key is refused"
+    assert cause("cannot answer 'my number is +15552223333'") == OTHER

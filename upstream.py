@@ -1,0 +1,70 @@
+"""How OpenAI Realtime and the workflow served the latest calls of this process."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+
+FORGET_SECONDS = 900.0  # without another call, a failure is no news any more
+
+# What a reason may hold, and what everybody may be told of it. A reason itself stays in the log:
+# it may quote a key or a caller.
+CAUSES = {
+    r"(HTTP|code:) 401|invalid_api_key": "the API key is refused",
+    r"insufficient_quota|billing_(hard_limit_reached|not_active)": "the quota is used up",
+    r"(HTTP|code:) 404|model_not_found": "the model or the agent does not exist",
+    r"(HTTP|code:) 403": "access is refused",
+    r"\(\w+ session\b|beta_api_shape": "the voice session is refused",
+}
+OTHER = "it fails, or can't be reached"
+
+
+def cause(reason: str) -> str:
+    """Say why a service failed, in words that hold nothing of the reason's own."""
+    for sign, words in CAUSES.items():
+        if re.search(sign, reason):
+            return words
+    return OTHER
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a service failed, and when."""
+
+    cause: str
+    at: float
+
+
+class Upstream:
+    """A service behind the line, as the latest call found it. Its methods are for any thread."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        """Expect the best; `clock` tells seconds."""
+        self._clock = clock
+        self._failure: Failure | None = None
+
+    def fail(self, reason: str) -> None:
+        """Note that a call failed because of the service."""
+        self._failure = Failure(cause(reason), self._clock())
+
+    def succeed(self) -> None:
+        """Note that the service did what a call needs."""
+        self._failure = None
+
+    @property
+    def trouble(self) -> str:
+        """Why the latest call failed; "" if it didn't, or if that is long ago."""
+        failure = self._failure
+        if failure is None or self._clock() > failure.at + FORGET_SECONDS:
+            return ""
+        return failure.cause
+
+
+VOICE = Upstream()
+WORKFLOW = Upstream()
+
+
+def troubles() -> dict[str, str]:
+    """Return what is wrong with which service; empty if nothing is known to be."""
+    known = {"voice": VOICE.trouble, "workflow": WORKFLOW.trouble}
+    return {service: trouble for service, trouble in known.items() if trouble}
