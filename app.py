@@ -13,16 +13,17 @@ from flask import Flask, Response, abort, render_template, request
 from flask_sock import Sock
 from prometheus_client import CONTENT_TYPE_LATEST
 from simple_websocket import Server
-from twilio.request_validator import RequestValidator
 from websockets.protocol import Side
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import BadRequest, HTTPException
+from werkzeug.routing import WebsocketMismatch
 from werkzeug.serving import make_server
 from wsproto.utilities import ProtocolError
 
 import metrics
 from logs import log, open_log
 from places import PLACES
-from settings import settings
+from settings import settings, websocket_url
+from signature import Signed
 from twilio_calls import TwilioCalls, voice_path
 from upstream import WORKFLOW, troubles
 from voice_handler import CALLS, DRAINING, carry, watch
@@ -34,7 +35,8 @@ GOOD_STREAM_SECONDS = 15
 HARDLY_BEGUN_SECONDS = 1.0
 SERVED_AT = "X-Served-At"  # a header of /health, by which `--check` knows this app from others
 RULE = "=" * 70
-UNSIGNED = ("/health", "/metrics")  # not for Twilio
+UNSIGNED = ("/health", "/health/upstream", "/metrics")  # not for Twilio
+FOR_TWILIO = "Only Twilio is served here. The app's log says why this request was refused.\n"
 
 
 class NoReader(Thread):
@@ -72,28 +74,30 @@ def refuse_strangers() -> None:
 
     A stream that is too much gets 503: Twilio goes on with the TwiML, and comes back.
     """
-    if request.path in UNSIGNED:
+    if request.routing_exception or request.path in UNSIGNED:
         return
     streams = request.path == "/media-stream"
-    path = request.environ.get("RAW_URI", request.full_path)
-    url = settings().stream_url if streams else settings().webhook_url + path
-    if not signed_by_twilio(url):
-        log.warning("refused %s: Twilio has not signed it for %s", request.path, url)
-        abort(403)
+    signed = read_signature(streams)
+    token = settings().twilio_auth_token
+    if not signed.is_right(token):
+        abort(403, signed.fault(token))
     if streams:
         if is_full():
-            abort(503)
+            abort(503, "this process is stopping, or has MAX_CALLS calls")
         request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)  # offers to compress
 
 
-def signed_by_twilio(url: str) -> bool:
-    """Tell whether the request bears Twilio's signature for this URL."""
-    validator = RequestValidator(settings().twilio_auth_token)
-    signature = request.headers.get("X-Twilio-Signature", "")
-    try:
-        return bool(validator.validate(url, request.form, signature))
-    except ValueError:  # no URL: a stranger's request line may be anything
-        return False
+def read_signature(streams: bool) -> Signed:
+    """Return the request as Twilio must have signed it; the handshake of a stream for `wss://`."""
+    site = settings().webhook_url
+    hosts = (request.headers.get(name, "") for name in ("Host", "X-Forwarded-Host"))
+    return Signed(
+        site=websocket_url(site) if streams else site,
+        path=request.path if streams else request.environ.get("RAW_URI", request.full_path),
+        form=request.form,
+        signature=request.headers.get("X-Twilio-Signature", ""),
+        hosts=tuple(filter(None, hosts)),
+    )
 
 
 def is_full() -> bool:
@@ -103,19 +107,37 @@ def is_full() -> bool:
 
 @app.errorhandler(404)
 @app.errorhandler(405)
-def refuse_other_requests(error: HTTPException) -> HTTPException:
-    """Tell the owner what Twilio asks for in vain: its Console may have another path or method."""
-    log.warning("refused %s %s: Twilio must ask POST /voice", request.method, request.path)
-    return error
+def refuse_address(error: HTTPException) -> Response:
+    """Tell what Twilio must ask for: its Console may have another path or method."""
+    error.description = f"Twilio must ask POST {settings().webhook_url}/voice"
+    return refuse(error)
+
+
+@app.errorhandler(WebsocketMismatch)
+def refuse_other_protocol(error: HTTPException) -> Response:
+    """Tell that a stream came without its handshake, or a handshake to where no stream is."""
+    error.description = "a stream needs a WebSocket handshake: a proxy must pass Upgrade on"
+    return refuse(error)
 
 
 @app.errorhandler(ProtocolError)
-def refuse_handshake(_: ProtocolError) -> tuple[str, int]:
+def refuse_handshake(error: ProtocolError) -> Response:
     """Answer a handshake that breaks the rules of WebSocket."""
-    return "", 400
+    return refuse(BadRequest(f"no WebSocket handshake: {error}"))
 
 
-# --- the routes -----------------------------------------------------------------------------
+@app.errorhandler(400)
+@app.errorhandler(403)
+@app.errorhandler(413)
+@app.errorhandler(503)
+def refuse(error: HTTPException) -> Response:
+    """Tell the owner which request was not served, where it was asked, and what must change."""
+    host = request.headers.get("Host", "")
+    log.warning("refused %s %s at %s: %s", request.method, request.path, host, error.description)
+    return Response(FOR_TWILIO, error.code, content_type="text/plain")
+
+
+# --- the routes -----------------------------------------------------------------------------------
 
 
 @app.get("/health")

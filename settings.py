@@ -37,7 +37,15 @@ from settings_values import (
     Word,
 )
 
-__all__ = ["HERE", "Notes", "Settings", "SettingsError", "read_settings", "settings"]
+__all__ = [
+    "HERE",
+    "Notes",
+    "Settings",
+    "SettingsError",
+    "read_settings",
+    "settings",
+    "websocket_url",
+]
 
 HERE = Path(__file__).parent
 OPENAI = "api.openai.com"
@@ -185,12 +193,12 @@ class Settings(BaseModel, frozen=True):
     def realtime_url(self) -> str:
         """Where Realtime is: on the same host as the rest of OpenAI."""
         model = quote(self.realtime_model, safe="")
-        return f"{_websocket(self.openai_base_url)}/realtime?model={model}"
+        return f"{websocket_url(self.openai_base_url)}/realtime?model={model}"
 
     @property
     def stream_url(self) -> str:
         """Where Twilio is to open its media stream."""
-        return f"{_websocket(self.webhook_url)}/media-stream"
+        return f"{websocket_url(self.webhook_url)}/media-stream"
 
     @property
     def language(self) -> str:
@@ -202,7 +210,8 @@ class Settings(BaseModel, frozen=True):
         return [*self.origin.oddities, *_doubts(self)]
 
 
-def _websocket(url: str) -> str:
+def websocket_url(url: str) -> str:
+    """Return the WebSocket address that goes with an HTTP one."""
     return re.sub("^http", "ws", url)
 
 

@@ -122,8 +122,11 @@ def test_what_the_readme_says_of_trouble_is_tested() -> None:
 
 def quoted_lines() -> Iterator[str]:
     """Yield the lines of the log that are shown, without the call's ID, up to what varies."""
+    beginning = r"\[CA…\] |refused [A-Z]+ \S+ at \S+: |(?=refused|Fix)"
     for block in re.findall(r"^ *```\n(.*?)^ *```", FIX, re.DOTALL | re.MULTILINE):
-        yield from re.findall(r"^ *(?:\[CA…\] |(?=refused|Fix))([A-Za-z' ]+)", block, re.MULTILINE)
+        yield from re.findall(
+            rf"^ *(?:{beginning})((?:(?!\w+://)[A-Za-z' ])+)", block, re.MULTILINE
+        )
     for quoted in re.findall(r"`([a-zA-Z' ]+):? ?[^`]*`", section("When something is wrong")):
         if " " in quoted and not quoted.startswith("refused"):
             yield quoted

@@ -313,22 +313,84 @@ def test_a_call_that_comes_back_does_not_wait_for_the_workflow(site: Site) -> No
     assert site.openai.requests == []
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/voice"), ("POST", "/"), ("POST", "/Voice")])
+WRONG_ADDRESSES = [
+    ("GET", "/voice", 405),
+    ("POST", "/", 404),
+    ("POST", "/Voice", 404),
+    ("POST", "/voice/", 404),
+    ("POST", "/media-stream", 405),
+    ("POST", "/health", 405),
+]
+
+
+@pytest.mark.parametrize("is_signed", [True, False])
+@pytest.mark.parametrize(("method", "path", "status"), WRONG_ADDRESSES)
 def test_what_twilio_asks_for_in_vain_leaves_a_line(
-    site: Site, caplog: pytest.LogCaptureFixture, method: str, path: str
+    site: Site,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+    path: str,
+    status: int,
+    is_signed: bool,
 ) -> None:
-    signed = {"X-Twilio-Signature": sign(PUBLIC_URL + path, {})}
-    answer = site.client.open(path, method=method, headers=signed)
-    assert answer.status_code in (404, 405)
-    (line,) = caplog.messages
-    assert line == f"refused {method} {path}: Twilio must ask POST /voice"
+    headers = {"X-Twilio-Signature": sign(PUBLIC_URL + path, {})} if is_signed else {}
+    answer = site.client.open(path, method=method, headers=headers)
+    assert answer.status_code == status
+    assert answer.text == app.FOR_TWILIO, "a browser is told, too"
+    asked = f"refused {method} {path} at localhost"
+    assert caplog.messages == [f"{asked}: Twilio must ask POST {PUBLIC_URL}/voice"]
 
 
-def test_what_is_not_ours_is_refused(site: Site) -> None:
-    assert site.client.get("/voice").status_code in (403, 405)
-    assert site.client.get("/").status_code in (403, 404)
-    assert site.client.post("/health").status_code == 405
+def test_what_is_too_large_is_refused(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     assert site.post(form={**FORM, "Large": "x" * 100_000}).status_code == 413
+    (line,) = caplog.messages
+    assert line.startswith("refused POST /voice at localhost: The data value")
+
+
+def test_a_stream_whose_handshake_was_lost_on_the_way_is_refused(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert site.client.get("/media-stream").status_code == 400
+    (line,) = caplog.messages
+    assert line.endswith("a stream needs a WebSocket handshake: a proxy must pass Upgrade on")
+
+
+UNSIGNED = "Twilio has not signed it for https://voice.example.com/voice"
+TOKEN_IS_WRONG = (
+    ", nor for the host that was asked: TWILIO_AUTH_TOKEN must be the primary token of the account"
+    " that owns the number"
+)
+FAULTS = {
+    "": ": it has no X-Twilio-Signature, which a proxy may have dropped",
+    "http://voice.example.com/voice": (
+        ", but for http://voice.example.com: in its Console the address must be https://"
+    ),
+    "https://new.tunnel.example/voice": (
+        ", but for new.tunnel.example: set WEBHOOK_URL=https://new.tunnel.example"
+    ),
+    "http://new.tunnel.example/voice": (
+        ", but for new.tunnel.example: set WEBHOOK_URL=https://new.tunnel.example"
+    ),
+    "https://elsewhere.example/voice": TOKEN_IS_WRONG,
+}
+
+
+@pytest.mark.parametrize("asked_by", ["Host", "X-Forwarded-Host"])
+@pytest.mark.parametrize("signed_for", FAULTS)
+def test_the_line_tells_apart_what_is_wrong_with_a_signature(
+    site: Site, caplog: pytest.LogCaptureFixture, signed_for: str, asked_by: str
+) -> None:
+    signature = sign(signed_for, FORM) if signed_for else None
+    answer = site.post(signature=signature, headers={asked_by: "new.tunnel.example"})
+    assert answer.status_code == 403
+    host = "new.tunnel.example" if asked_by == "Host" else "localhost"
+    assert caplog.messages == [f"refused POST /voice at {host}: {UNSIGNED}{FAULTS[signed_for]}"]
+
+
+def test_another_account_s_token_is_told(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    theirs = RequestValidator("0" * 32).compute_signature(f"{PUBLIC_URL}/voice", FORM)
+    assert site.post(signature=theirs).status_code == 403
+    assert caplog.messages == [f"refused POST /voice at localhost: {UNSIGNED}{TOKEN_IS_WRONG}"]
 
 
 def test_health_tells_one_app_from_another_and_nothing_about_it(site: Site) -> None:
