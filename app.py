@@ -1,7 +1,9 @@
 """The phone line for an OpenAI agent: Twilio's webhook, its media stream, and a health check."""
 
 import functools
+import os
 import signal
+import socket
 import sys
 from hashlib import sha256
 from hmac import compare_digest
@@ -20,6 +22,7 @@ from werkzeug.serving import make_server
 from wsproto.utilities import ProtocolError
 
 import metrics
+from banner import tell_started
 from logs import log, open_log
 from places import PLACES
 from settings import settings, websocket_url
@@ -34,7 +37,6 @@ MAX_RETURNS = 3  # how often in a row a call may come back after its stream has 
 GOOD_STREAM_SECONDS = 15
 HARDLY_BEGUN_SECONDS = 1.0
 SERVED_AT = "X-Served-At"  # a header of /health, by which `--check` knows this app from others
-RULE = "=" * 70
 UNSIGNED = ("/health", "/health/upstream", "/metrics")  # not for Twilio
 FOR_TWILIO = "Only Twilio is served here. The app's log says why this request was refused.\n"
 
@@ -293,14 +295,14 @@ def start() -> None:
     Thread(target=watch, daemon=True).start()
 
 
-def tell_started() -> None:
-    """Print the banner; called once the port is listened on."""
-    print(f"{RULE}\nVOICE AGENT SYSTEM STARTED\n{RULE}")
-    print(f"Workflow ID: {settings().agent_workflow_id}\n{RULE}")
-    print(f"Starting server on port {settings().port}...")
-    for warning in settings().warnings():
-        print(warning)
-    sys.stdout.flush()
+def listen(port: int) -> socket.socket:
+    """Return a socket that listens on a port. Raises SystemExit if it can't be had."""
+    try:
+        return socket.create_server(("0.0.0.0", port))
+    except OSError as error:
+        why = os.strerror(error.errno or 0)
+        advice = "Set PORT to another one, or end what listens there"
+        raise SystemExit(f"Cannot listen on port {port}: {why}. {advice}") from None
 
 
 def main() -> None:
@@ -316,8 +318,9 @@ def serve() -> None:
     """Serve until told to stop, and then until the last call has been handed over."""
     start()
     signal.signal(signal.SIGTERM, lambda *_: DRAINING.set())
-    server = make_server("0.0.0.0", settings().port, app, threaded=True)
-    tell_started()
+    door = listen(settings().port)
+    server = make_server("0.0.0.0", settings().port, app, threaded=True, fd=door.fileno())
+    tell_started(settings())
     Thread(target=server.serve_forever, daemon=True).start()
     while CALLS or not DRAINING.is_set():
         sleep(0.5)

@@ -9,6 +9,7 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
+from banner import tell_started
 from logs import open_log
 from places import PLACES
 from settings import SettingsError, settings
@@ -40,7 +41,12 @@ class logger_class(Logger):  # noqa: N801 - a name of gunicorn's
 
 
 def when_ready(arbiter: Any) -> None:
-    """Refuse a reload with bad settings: the workers that run go on with the old ones."""
+    """Tell that it listens, and refuse a later reload with bad settings.
+
+    The workers that run go on with the old ones.
+    """
+    tell_started(settings())
+    settings.cache_clear()
 
     def reload(*signalled: Any) -> None:
         try:
@@ -87,11 +93,10 @@ def post_worker_init(worker: Any) -> None:
     import gevent  # noqa: PLC0415
 
     import gevent_poll  # noqa: PLC0415
-    from app import start, tell_started  # noqa: PLC0415
+    from app import start  # noqa: PLC0415
     from voice_handler import DRAINING  # noqa: PLC0415
 
     start()
-    tell_started()
     gevent_poll.apply()
     gc.freeze()  # what is loaded stays: looking through it for garbage would hold up every call
 

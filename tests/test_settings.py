@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -122,9 +123,10 @@ def test_health_answers_without_any_settings(tmp_path: Path) -> None:
 
 
 @pytest.mark.thorough("it starts a process")
+@pytest.mark.parametrize("command", ["threads", "gevent"])
 @pytest.mark.parametrize("workflow", ["workflow.json", "asst_xxxxx"])
-def test_banner(workflow: str) -> None:
-    with running(AGENT_WORKFLOW_ID=workflow) as process:
+def test_banner(workflow: str, command: str) -> None:
+    with running(command, AGENT_WORKFLOW_ID=workflow, WEB_CONCURRENCY="2") as process:
         port = process.settings["PORT"]
         line = "=" * 70
         expected = [
@@ -134,10 +136,13 @@ def test_banner(workflow: str) -> None:
             f"Workflow ID: {workflow}",
             line,
             f"Starting server on port {port}...",
+            "In Twilio's Console: A call comes in, Webhook, https://voice.example.com/voice,"
+            " HTTP POST",
         ]
         eventually(lambda: expected[-1] in process.lines, "banner")
         start = process.lines.index(line)
         assert process.lines[start : start + len(expected)] == expected
+        assert process.output.count("STARTED") == 1, "not by each worker"
 
 
 @pytest.mark.thorough("it starts a process")
@@ -196,6 +201,26 @@ def test_production_looks_at_an_idle_connection_without_letting_others_go_first(
 
 
 # ---------------------------------------------------------------- refusing to start
+
+
+@pytest.mark.thorough("it starts a process")
+def test_a_port_that_is_taken_is_told_instead_of_the_banner() -> None:
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = Process(COMMANDS["threads"], environment({**GOOD, "PORT": str(port)}))
+        assert process.exit_code() != 0
+    (line,) = process.lines
+    assert line.startswith(f"Cannot listen on port {port}: Address already in use. ")
+
+
+@pytest.mark.thorough("gunicorn tries again for five seconds")
+def test_gunicorn_prints_no_banner_for_a_port_that_is_taken() -> None:
+    with socket.create_server(("0.0.0.0", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        process = Process(COMMANDS["gevent"], environment({**GOOD, "PORT": port}))
+        assert process.exit_code() != 0
+    assert port in process.output
+    assert "STARTED" not in process.output
 
 
 @pytest.mark.thorough("it starts a process")
