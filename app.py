@@ -7,8 +7,7 @@ import socket
 import sys
 from hashlib import sha256
 from hmac import compare_digest
-from socket import gethostname
-from threading import Thread
+from threading import Event, Thread
 from time import sleep, time
 
 from flask import Flask, Response, abort, render_template, request
@@ -25,7 +24,7 @@ import metrics
 from banner import tell_started
 from logs import log, open_log
 from places import PLACES
-from settings import settings, websocket_url
+from settings import SettingsError, settings, websocket_url
 from signature import Signed
 from twilio_calls import TwilioCalls, voice_path
 from upstream import WORKFLOW, troubles
@@ -37,6 +36,8 @@ MAX_RETURNS = 3  # how often in a row a call may come back after its stream has 
 GOOD_STREAM_SECONDS = 15
 HARDLY_BEGUN_SECONDS = 1.0
 SERVED_AT = "X-Served-At"  # a header of /health, by which `--check` knows this app from others
+READY = Event()  # `start` has run
+RIGHT_START = "Run `gunicorn app:app` or `python app.py` in the app's folder"
 UNSIGNED = ("/health", "/health/upstream", "/metrics")  # not for Twilio
 FOR_TWILIO = "Only Twilio is served here. The app's log says why this request was refused.\n"
 
@@ -68,6 +69,20 @@ def twilio_calls() -> TwilioCalls:
 
 
 # --- who may come in ------------------------------------------------------------------------------
+
+
+@app.before_request
+def expect_start() -> None:
+    """Get ready if the server hasn't seen to it, and tell the owner that it is started wrongly."""
+    server = request.environ.get("SERVER_SOFTWARE")
+    if READY.is_set() or server is None:  # without one, this is no server
+        return
+    try:
+        start()
+    except SettingsError as problems:
+        abort(503, " ".join(str(problems).split()))
+    how = "without its configuration" if request.is_multithread else "one request at a time"
+    log.error("started wrongly, by %s, %s: calls will fail. %s", server, how, RIGHT_START)
 
 
 @app.before_request
@@ -154,7 +169,7 @@ def health() -> tuple[dict[str, str], int, dict[str, str]]:
 def served_at() -> str:
     """Return what stands for machine, folder and port: all workers have it in common."""
     port = request.environ["SERVER_PORT"]
-    where = f"{gethostname()} {app.root_path} {port}"
+    where = f"{socket.gethostname()} {app.root_path} {port}"
     return sha256(where.encode()).hexdigest()[:16]
 
 
@@ -293,6 +308,7 @@ def start() -> None:
     open_log(settings().log_format)
     workflow()  # once, and not when eight first callers ask for it
     Thread(target=watch, daemon=True).start()
+    READY.set()
 
 
 def listen(port: int) -> socket.socket:

@@ -1,18 +1,25 @@
-"""How gunicorn serves the app in production: `gunicorn app:app` picks up this file."""
+"""How gunicorn serves the app in production: `gunicorn app:app` picks up this file.
+
+From elsewhere, `gunicorn -c FOLDER/gunicorn.conf.py app:app` does the same.
+"""
 
 import gc
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from typing import Any
 
 from gunicorn.glogging import Logger
 
-from banner import tell_started
-from logs import open_log
-from places import PLACES
-from settings import SettingsError, settings
+chdir = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, chdir)
+
+from banner import tell_started  # noqa: E402
+from logs import open_log  # noqa: E402
+from places import PLACES  # noqa: E402
+from settings import SettingsError, settings  # noqa: E402
 
 SHARED = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -38,6 +45,18 @@ class logger_class(Logger):  # noqa: N801 - a name of gunicorn's
         """Open both."""
         super().setup(cfg)
         open_log(settings().log_format)
+
+
+def on_starting(arbiter: Any) -> None:
+    """Refuse workers that would leave callers in silence: a call takes a thread while it lasts."""
+    kind = arbiter.cfg.worker_class_str
+    threads = arbiter.cfg.threads
+    most = settings().max_calls
+    if not kind.startswith("gevent") and threads <= most:
+        raise SystemExit(
+            f"A call takes a thread: {kind} with {threads} can't carry MAX_CALLS ({most})."
+            " Run gunicorn without -k and --threads, or with more --threads than MAX_CALLS."
+        )
 
 
 def when_ready(arbiter: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import requests
 
 from tools.harness import (
     COMMANDS,
@@ -21,6 +23,7 @@ from tools.harness import (
     Process,
     environment,
     eventually,
+    serves,
 )
 from tools.ports import ReservedPort
 
@@ -201,6 +204,91 @@ def test_production_looks_at_an_idle_connection_without_letting_others_go_first(
 
 
 # ---------------------------------------------------------------- refusing to start
+
+
+GUNICORN = COMMANDS["gevent"]
+WRONG_WORKERS = {
+    "-k sync": "sync with 1 can't carry MAX_CALLS (100)",
+    "-k gthread --threads 2": "gthread with 2 can't carry MAX_CALLS (100)",
+}
+
+
+@pytest.mark.thorough("it starts a process")
+@pytest.mark.parametrize("arguments", WRONG_WORKERS)
+def test_workers_that_would_leave_callers_in_silence_are_refused(arguments: str) -> None:
+    with ReservedPort() as reserved:
+        env = environment({**GOOD, "PORT": str(reserved)})
+        process = Process([*GUNICORN, *arguments.split()], env)
+        assert process.exit_code() != 0
+    assert "Traceback" not in process.output
+    assert WRONG_WORKERS[arguments] in process.lines[-1]
+
+
+WRONG_STARTS = {
+    "gunicorn from elsewhere": (
+        [*GUNICORN, "--chdir", str(ROOT), "--bind", "127.0.0.1:{}"],
+        "started wrongly, by gunicorn/.*, one request at a time: calls will fail",
+    ),
+    "gevent from elsewhere": (
+        [*GUNICORN, "-k", "gevent", "--chdir", str(ROOT), "--bind", "127.0.0.1:{}"],
+        "started wrongly, by gunicorn/.*, without its configuration: calls will fail",
+    ),
+    "flask run": (
+        [sys.executable, "-m", "flask", "--app", str(ROOT / "app.py"), "run", "--port", "{}"],
+        "started wrongly, by Werkzeug/.*, without its configuration: calls will fail",
+    ),
+}
+
+
+@pytest.mark.thorough("it starts a process")
+@pytest.mark.parametrize("way", WRONG_STARTS)
+def test_a_wrong_way_to_start_it_is_told_at_the_first_request(tmp_path: Path, way: str) -> None:
+    command, line = WRONG_STARTS[way]
+    with ReservedPort() as reserved:
+        command = [part.format(reserved) for part in command]
+        process = Process(command, environment(GOOD), tmp_path)
+        try:
+            process.wait_until_it_serves(reserved.url)
+            eventually(lambda: re.search(line, process.output), "advice")
+            assert serves(reserved.url)
+            assert process.output.count("started wrongly") == 1, "once is enough"
+        finally:
+            process.stop()
+
+
+@pytest.mark.thorough("it starts a process")
+def test_settings_are_checked_however_it_is_started(tmp_path: Path) -> None:
+    with ReservedPort() as reserved:
+        command = [*GUNICORN, "--chdir", str(ROOT), "--bind", f"127.0.0.1:{reserved}"]
+        process = Process(command, environment({**GOOD, "WEBHOOK_URL": "http://"}), tmp_path)
+        try:
+            eventually(lambda: answers(reserved.url) == 503, "answer")
+            told = "refused GET /health at .*: Fix these settings, .* WEBHOOK_URL"
+            eventually(lambda: re.search(told, process.output), "report")
+            assert "Traceback" not in process.output
+        finally:
+            process.stop()
+
+
+def answers(url: str) -> int:
+    """Return the status of /health; 0 if nobody listens yet."""
+    try:
+        return requests.get(f"{url}/health", timeout=5).status_code
+    except requests.ConnectionError:
+        return 0
+
+
+@pytest.mark.thorough("it starts a process")
+def test_gunicorn_may_be_given_its_configuration_from_elsewhere(tmp_path: Path) -> None:
+    with ReservedPort() as reserved:
+        command = [*GUNICORN, "-c", str(ROOT / "gunicorn.conf.py")]
+        process = Process(command, environment({**GOOD, "PORT": str(reserved)}), tmp_path)
+        try:
+            process.wait_until_it_serves(reserved.url)
+            assert "Using worker: gevent" in process.output
+            assert "wrongly" not in process.output
+        finally:
+            process.stop()
 
 
 @pytest.mark.thorough("it starts a process")
