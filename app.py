@@ -38,7 +38,7 @@ HARDLY_BEGUN_SECONDS = 1.0
 SERVED_AT = "X-Served-At"  # a header of /health, by which `--check` knows this app from others
 READY = Event()  # `start` has run
 RIGHT_START = "Run `gunicorn app:app` or `python app.py` in the app's folder"
-UNSIGNED = ("/health", "/health/upstream", "/metrics")  # not for Twilio
+UNSIGNED = ("/", "/health", "/health/upstream", "/metrics")  # not for Twilio
 FOR_TWILIO = "Only Twilio is served here. The app's log says why this request was refused.\n"
 
 
@@ -155,6 +155,14 @@ def refuse(error: HTTPException) -> Response:
 
 
 # --- the routes -----------------------------------------------------------------------------------
+
+
+@app.get("/")
+def home() -> str:
+    """Tell whoever comes with a browser what this is, and whether it is well."""
+    state = "It takes no new calls at the moment." if is_full() else "It is taking calls."
+    webhook = f"{settings().webhook_url}/voice"
+    return render_template("home.html", state=state, troubles=troubles(), webhook=webhook)
 
 
 @app.get("/health")

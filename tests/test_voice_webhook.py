@@ -77,6 +77,7 @@ def test_a_call_gets_through_a_proxy_that_rewrites(service: Service) -> None:
 
 def test_what_is_not_ours_is_refused_by_the_servers_too(service: Service) -> None:
     assert requests.get(f"{service.url}/voice", timeout=5).status_code == 405
-    assert requests.get(f"{service.url}/", timeout=5).status_code == 404
+    assert requests.get(f"{service.url}/admin", timeout=5).status_code == 404
+    assert "phone line" in requests.get(f"{service.url}/", timeout=5).text
     answer = requests.get(f"{service.url}/health", timeout=5)
     assert (answer.status_code, answer.json()) == (200, {"status": "healthy"})

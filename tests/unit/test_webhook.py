@@ -315,7 +315,7 @@ def test_a_call_that_comes_back_does_not_wait_for_the_workflow(site: Site) -> No
 
 WRONG_ADDRESSES = [
     ("GET", "/voice", 405),
-    ("POST", "/", 404),
+    ("POST", "/", 405),
     ("POST", "/Voice", 404),
     ("POST", "/voice/", 404),
     ("POST", "/media-stream", 405),
@@ -454,3 +454,27 @@ def test_a_conversation_that_cannot_be_started_is_told_of(site: Site) -> None:
     site.post()
     answer = site.client.get("/health/upstream")
     assert answer.json == {"status": "failing", "workflow": "the API key is refused"}
+
+
+# --- a browser --------------------------------------------------------------------------------
+
+
+def test_a_browser_is_told_what_this_is_and_whether_it_is_well(site: Site) -> None:
+    page = site.client.get("/")
+    assert page.status_code == 200
+    assert page.content_type.startswith("text/html")
+    assert "It is taking calls." in page.text
+    assert f"{PUBLIC_URL}/voice" in page.text
+    assert "failed" not in page.text
+    VOICE.fail("failed insufficient_quota")
+    DRAINING.set()
+    page = site.client.get("/")
+    assert "It takes no new calls at the moment." in page.text
+    assert "The voice failed the latest call: the quota is used up." in page.text
+
+
+def test_a_browser_is_told_no_secret(site: Site) -> None:
+    page = site.client.get("/")
+    for name in ("twilio_account_sid", "twilio_auth_token", "twilio_phone_number"):
+        assert REQUIRED[name] not in page.text
+    assert REQUIRED["openai_api_key"] not in page.text
