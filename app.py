@@ -23,6 +23,7 @@ from wsproto.utilities import ProtocolError
 import metrics
 from banner import tell_started
 from logs import log, open_log
+from opening import about_caller
 from places import PLACES
 from settings import SettingsError, settings, websocket_url
 from signature import Signed
@@ -273,6 +274,7 @@ def connect(template: str, attempt: int, opening: str) -> Response:
         conversation=conversation,
         caller=request.form.get("From", ""),
         called=request.form.get("To", ""),
+        about=about_caller(request.form),
         attempt=attempt,
         opening=opening,
         since=since,
@@ -284,7 +286,7 @@ def start_conversation() -> str:
     """Start the conversation of a new call; if that fails, its first message will try again."""
     call_sid, caller, called = (request.form.get(name, "") for name in ("CallSid", "From", "To"))
     try:
-        return workflow().start(call_sid, caller, called)
+        return workflow().start(call_sid, caller, called, about_caller(request.form))
     except FAILURES as error:
         WORKFLOW.fail(str(error))
         log.error("[%s] no conversation with the workflow yet: %s", call_sid, error)

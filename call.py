@@ -26,6 +26,7 @@ class Call:
     attempt: int  # how often the call has come back
     opening: str  # the setting that is said first: "greeting", "bridge" or "no_transfer"
     since: str = ""  # when the call began, before any of its streams: seconds of the epoch
+    about: str = ""  # what else is known of the caller, for the workflow
 
     def begun(self) -> "Call":
         """Return the call as it is once the caller has heard something."""
@@ -88,4 +89,5 @@ def read_start(message: Any) -> Call:
         attempt=int(attempt) if attempt.isdecimal() else 0,
         opening=text(message, "start.customParameters.opening?"),
         since=text(message, "start.customParameters.since?"),
+        about=text(message, "start.customParameters.about?"),
     )

@@ -33,6 +33,7 @@ from settings_values import (
     Phrase,
     Port,
     Seconds,
+    TimeZone,
     WebhookUrl,
     Word,
 )
@@ -145,6 +146,7 @@ class Settings(BaseModel, frozen=True):
     transfer_number: Annotated[PhoneNumber, AfterValidator(_not_this_line)] = ""
     realtime_model: Word = "gpt-realtime-2.1-mini"
     realtime_session: SessionFile = Field("realtime_session.json", validate_default=True)
+    timezone: TimeZone = "UTC"
     notes: Annotated[Notes, FromFile] = Field("notes.json", validate_default=True)
 
     log_format: LogFormat = "text"

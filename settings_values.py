@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator
 
@@ -211,6 +212,22 @@ def _openai_url(value: str) -> str:
     return value
 
 
+# --- time ---------------------------------------------------------------------------------------
+
+
+def _time_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # it is looked up as a file
+        zones = sorted(available_timezones())
+        by_place = {zone.split("/")[-1].lower(): zone for zone in zones}
+        by_name = {zone.lower(): zone for zone in zones}
+        near = nearest(value.lower(), by_name, 0.75) or nearest(value.lower(), by_place, 0.75)
+        zone = (by_place | by_name).get(near, "Europe/Berlin")
+        raise ValueError(f"Expected a time zone such as {zone}") from None
+    return value
+
+
 # --- numbers ----------------------------------------------------------------------------------
 
 
@@ -263,6 +280,7 @@ WebhookUrl = Annotated[str, AfterValidator(_webhook_url)]
 HostUrl = Annotated[str, AfterValidator(_host_only)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 OpenAiUrl = Annotated[BaseUrl, AfterValidator(_openai_url)]
+TimeZone = Annotated[Word, AfterValidator(_time_zone)]
 Seconds = Annotated[float, BeforeValidator(_number)]  # 0 means for ever
 Count = Annotated[float, BeforeValidator(_count)]  # 0 means without a limit
 Flag = Annotated[int, BeforeValidator(_flag)]

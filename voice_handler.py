@@ -112,7 +112,9 @@ class VoiceHandler:
         self._story.begins()
         CALLS.add(self)
         call = self.call
-        self._workflow.resume(call.sid, call.conversation, call.caller, call.called, self._spend)
+        self._workflow.resume(
+            call.sid, call.conversation, call.caller, call.called, self._spend, about=call.about
+        )
         for work in (self._listen, self._answer):
             Thread(target=work, daemon=True).start()
         try:

@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import Any, Protocol, TypeVar
+from zoneinfo import ZoneInfo
 
 import httpx2
 import openai
@@ -21,6 +23,7 @@ from pydantic import ValidationError
 
 from cost import Usage
 from logs import log
+from opening import LOST, opening_note
 from replies import NO_TOOLS, ResponseReply, RunReply, is_broken
 from settings import Settings
 
@@ -62,20 +65,13 @@ class Dialogue:
     call_sid: str
     caller: str
     called: str
+    about: str  # what else is known of the caller
     since: float
     conversation: str = ""
     restarted: bool = False  # its conversation was lost
     streams: int = 0
     spend: Callable[[Usage], None] = forget  # is told what each reply used
     starting: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def opening(self) -> dict[str, str]:
-        """The first message of the conversation: a note of the phone line's own."""
-        note = f"Phone call from {self.caller} to {self.called}."
-        if self.restarted:
-            note += " What was said in it until now was lost."
-        return {"role": "user", "content": f"[{note}]"}
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -87,7 +83,7 @@ class Dialogue:
 class Workflow(Protocol):
     """What each kind of workflow can do."""
 
-    def start(self, dialogue: Dialogue) -> str:
+    def start(self, dialogue: Dialogue, note: str) -> str:
         """Start a conversation with the opening note in it; return its ID."""
 
     def send(self, dialogue: Dialogue, text: str) -> Iterator[str]:
@@ -227,9 +223,9 @@ class ResponsesWorkflow:
         self._parameters = parameters
         self._patience = patience
 
-    def start(self, dialogue: Dialogue) -> str:
+    def start(self, dialogue: Dialogue, note: str) -> str:
         """Start a Conversation with the opening note in it; return its ID."""
-        opening: Any = dialogue.opening
+        opening: Any = {"role": "user", "content": note}
         create = partial(self._conversations.create, timeout=START_SECONDS)
         request = partial(create, items=[opening], metadata=dialogue.metadata)
         return self._patience.ask(request, within=START_SECONDS).id
@@ -281,10 +277,11 @@ class AssistantWorkflow:
         self._assistant_id = assistant_id
         self._patience = patience
 
-    def start(self, dialogue: Dialogue) -> str:
+    def start(self, dialogue: Dialogue, note: str) -> str:
         """Start a thread with the opening note in it; return its ID."""
+        opening = {"role": "user", "content": note}
         create = partial(self._threads.create, timeout=START_SECONDS)
-        request = partial(create, messages=[dialogue.opening], metadata=dialogue.metadata)
+        request = partial(create, messages=[opening], metadata=dialogue.metadata)
         return str(self._patience.ask(request, within=START_SECONDS).id)
 
     def send(self, dialogue: Dialogue, text: str) -> Iterator[str]:
@@ -369,15 +366,16 @@ class WorkflowClient:
         client = openai_client(settings, transport)
         self._workflow = workflow_of(settings.workflow, client, Patience(pauses))
         self._clock = clock
+        self._zone = ZoneInfo(settings.timezone)
         self._dialogues: dict[str, Dialogue] = {}
         self._lock = threading.Lock()
 
-    def start(self, call_sid: str, caller: str, called: str) -> str:
+    def start(self, call_sid: str, caller: str, called: str, about: str = "") -> str:
         """Start a call's conversation, once however often it is asked for; return its ID.
 
-        Raises one of FAILURES.
+        `about` is a sentence on the caller for its opening note. Raises one of FAILURES.
         """
-        return self._started(self._dialogue(call_sid, caller, called))
+        return self._started(self._dialogue(call_sid, caller, called, about))
 
     def resume(
         self,
@@ -386,12 +384,13 @@ class WorkflowClient:
         caller: str,
         called: str,
         spend: Callable[[Usage], None] = forget,
+        about: str = "",
     ) -> None:
         """Learn that a call's stream is here, and its conversation; "" if it isn't started yet.
 
         `spend` is told what each reply used, by the thread that reads it.
         """
-        dialogue = self._dialogue(call_sid, caller, called)
+        dialogue = self._dialogue(call_sid, caller, called, about)
         dialogue.streams += 1
         dialogue.spend = spend
         if conversation:
@@ -436,13 +435,20 @@ class WorkflowClient:
     def _started(self, dialogue: Dialogue) -> str:
         with dialogue.starting:
             if not dialogue.conversation:
-                dialogue.conversation = self._workflow.start(dialogue)
+                dialogue.conversation = self._workflow.start(dialogue, self._opening(dialogue))
             return dialogue.conversation
 
-    def _dialogue(self, call_sid: str, caller: str, called: str) -> Dialogue:
+    def _opening(self, dialogue: Dialogue) -> str:
+        now = datetime.now(self._zone)
+        about = dialogue.about
+        if dialogue.restarted:
+            about = f"{about} {LOST}".strip()
+        return opening_note(dialogue.caller, dialogue.called, about, now)
+
+    def _dialogue(self, call_sid: str, caller: str, called: str, about: str) -> Dialogue:
         with self._lock:
             self._forget_strays()
-            new = Dialogue(call_sid, caller, called, self._clock())
+            new = Dialogue(call_sid, caller, called, about, self._clock())
             return self._dialogues.setdefault(call_sid, new)
 
     def _forget_strays(self) -> None:

@@ -16,6 +16,7 @@ PARAMETERS = {
     "attempt": "2",
     "opening": "bridge",
     "since": "1795651200.0",
+    "about": "Of the caller: name Ada.",
 }
 
 
@@ -43,6 +44,7 @@ def test_a_start_tells_who_calls_whom_and_how_far_the_call_is() -> None:
         attempt=2,
         opening="bridge",
         since="1795651200.0",
+        about="Of the caller: name Ada.",
     )
 
 

@@ -384,6 +384,11 @@ def test_the_placeholders_of_others_examples_count_as_missing(name: str, value: 
         ("LOG_FORMAT", "xml", "LOG_FORMAT (xml): Expected text or json"),
         ("LOG_TRANSCRIPTS", "yes", "Expected 1 or 0"),
         ("METRICS_TOKEN", "1", "METRICS_TOKEN: Expected a secret of 16"),
+        ("TIMEZONE", "Europe/Berln", "Expected a time zone such as Europe/Berlin"),
+        ("TIMEZONE", "berlin", "Expected a time zone such as Europe/Berlin"),
+        ("TIMEZONE", "america/new_york", "Expected a time zone such as America/New_York"),
+        ("TIMEZONE", "Europe", "Expected a time zone such as Europe/"),
+        ("TIMEZONE", "../etc/passwd", "Expected a time zone such as Europe/Berlin"),
         ("TWILIO_PHONE_NUMBER", "+15550001111# mine", "such as +15550001111"),
         ("REALTIME_MODEL", "gpt-realtime-2.1# mine", "comment"),
     ],
@@ -426,6 +431,7 @@ def test_the_living_way_is_named_before_the_dead_one() -> None:
         ("TWILIO_AUTH_TOKEN", "the-auth-token-of-twilio"),
         ("AGENT_WORKFLOW_ID", "asst_xxxxx"),
         ("TRANSFER_NUMBER", "+493012345"),
+        ("TIMEZONE", "Asia/Kolkata"),
         ("GREETING", "¿Sí? Press #1 or say “hello”."),
         ("GREETING", "नमस्ते"),
     ],
@@ -528,7 +534,7 @@ def test_an_optional_name_nearly_right_is_refused_in_env_and_told_of_elsewhere(
 
 def test_names_of_others_and_blank_ones_are_left_alone(tmp_path: Path) -> None:
     names = ["HOME", "PATH", "TZ", "TWILIO_API_KEY", "OPENAI_ORG_ID", "FLASK_ENV", "NODE_PORT"]
-    names += ["OPENAI_LOG", "WEB_CONCURRENCY", "TIMEZONE", "LOGGING", "METRICS"]
+    names += ["OPENAI_LOG", "WEB_CONCURRENCY", "LOGGING", "METRICS"]
     text = "".join(f"{name}=1\n" for name in names) + "GREETNG=\n"
     (tmp_path / ".env").write_text(text, "utf-8")
     assert read(tmp_path, **dict.fromkeys(names, "1")).warnings() == read().warnings()

@@ -112,6 +112,7 @@ def test_a_call_is_connected_to_its_stream_with_a_safety_net(site: Site) -> None
         "conversation": conversation,
         "caller": CALLER,
         "called": CALLED,
+        "about": "",
         "attempt": "0",
         "opening": "greeting",
     }
@@ -125,6 +126,16 @@ def test_a_call_is_connected_to_its_stream_with_a_safety_net(site: Site) -> None
         "since": [since],
         "opening": ["greeting"],
     }
+
+
+def test_what_twilio_knows_of_the_caller_goes_to_the_workflow_and_with_the_stream(
+    site: Site,
+) -> None:
+    answer = site.post(form={**FORM, "CallerName": "Ada Byron"})
+    about = "Of the caller: name Ada Byron."
+    assert parameters(answer)["about"] == about
+    ((_, note),) = site.openai.conversations[parameters(answer)["conversation"]].texts
+    assert note.endswith(f" {about}]")
 
 
 def test_asking_twice_for_a_call_starts_one_conversation(site: Site) -> None:

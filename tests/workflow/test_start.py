@@ -30,7 +30,7 @@ from workflow_client import (
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:The Assistants API is deprecated")
-NOTE = f"[Phone call from {CALLER} to {CALLED}.]"
+NOTE = f"[Phone call from {CALLER} to {CALLED}. It is "
 STARTED = {"responses": answered(CONVERSATION), "assistant": answered(THREAD)}
 
 
@@ -49,7 +49,10 @@ def test_a_conversation_begins_with_a_note_about_the_call(
 ) -> None:
     started = Talk(client).start()
     kept = openai.conversations.get(started) or openai.threads[started]
-    assert kept.texts == [("user", NOTE)]
+    ((role, note),) = kept.texts
+    assert role == "user"
+    assert note.startswith(NOTE)
+    assert note.endswith(" (UTC).]")
     assert kept.metadata == {"call_sid": SID, "caller": CALLER, "called": CALLED}
     assert openai.refusals == []
 
@@ -60,8 +63,30 @@ def test_who_calls_under_a_very_long_name_has_a_conversation(
     address = f"sip:{'x' * 600}@example.com"
     started = client.start(SID, address, CALLED)
     kept = openai.conversations.get(started) or openai.threads[started]
-    assert kept.texts == [("user", f"[Phone call from {address} to {CALLED}.]")]
+    ((_, note),) = kept.texts
+    assert note.startswith(f"[Phone call from {address} to {CALLED}. ")
     assert openai.refusals == []
+
+
+def test_the_note_tells_the_time_where_the_owner_is(openai: OpenAISimulator, kind: str) -> None:
+    where = {"openai_base_url": openai.base_url, "timezone": "Asia/Tokyo"}
+    Talk(WorkflowClient(settings_of(KINDS[kind], **where), SHORT)).start()
+    ((_, note),) = kept_texts(openai)
+    assert note.endswith(" (Asia/Tokyo).]")
+
+
+@pytest.mark.parametrize("moment", ["before its stream", "with its first message"])
+def test_what_is_known_of_the_caller_is_told_whenever_the_conversation_starts(
+    openai: OpenAISimulator, client: WorkflowClient, moment: str
+) -> None:
+    about = "Of the caller: name Ada Byron."
+    if moment == "before its stream":
+        client.start(SID, CALLER, CALLED, about)
+    client.resume(SID, "", CALLER, CALLED, about=about)
+    Talk(client).say("Hello")
+    note, *_ = [text for _, text in kept_texts(openai)]
+    assert note.startswith(NOTE)
+    assert note.endswith(f" {about}]")
 
 
 def test_a_call_that_is_asked_for_twice_has_one_conversation(
@@ -150,8 +175,9 @@ def test_a_stream_that_brings_no_conversation_starts_one_with_its_first_message(
     assert openai.requests == []
     talk = Talk(client)
     assert [talk.say("Hello"), talk.say("Again")] == ["You said: Hello.", "You said: Again."]
-    said = [text for role, text in kept_texts(openai) if role == "user"]
-    assert said == [NOTE, "Hello", "Again"]
+    note, *said = [text for role, text in kept_texts(openai) if role == "user"]
+    assert note.startswith(NOTE)
+    assert said == ["Hello", "Again"]
 
 
 def test_a_stream_in_another_process_goes_on_with_the_conversation(
