@@ -15,11 +15,12 @@ AT_ONCE = $(shell $(PYTHON) -c 'import os; print(max(1, (os.cpu_count() or 1) //
 # and do neither: pyenv has shims of versions that are switched off, Debian packs venv apart.
 USABLE := -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
 
-.PHONY: help demo run soak stress test test-all test-rest bench lint clean venv
+.PHONY: help demo run chat soak stress test test-all test-rest bench lint clean venv
 
 help:
 	@echo 'make demo    hear a phone call through the real app (SCENARIO=barge-in and others; SCENARIO=list)'
 	@echo 'make run     serve, with the settings in .env'
+	@echo 'make chat    type to your workflow instead of calling it'
 	@echo 'make test    run the fast tests, in about two minutes'
 	@echo 'make test-all  run all tests, soak and benchmark, on every Python from 3.10 to 3.13 that is here'
 	@echo 'make bench   measure how many calls a core carries (BENCH=--quick; BENCH=--help lists all)'
@@ -33,6 +34,9 @@ demo: .venv/.demo
 
 run: .venv/.app
 	@$(PYTHON) app.py
+
+chat: .venv/.app
+	@$(PYTHON) -m tools.chat
 
 soak: .venv/.dev
 	@$(TIMED) $(PYTHON) -m tools.soak $(SOAK)
