@@ -1,4 +1,4 @@
-"""The phone line for an OpenAI agent: Twilio's webhook, its media stream, and a health check."""
+"""The phone line for an OpenAI agent: Twilio's webhook, its media stream, and how the line is."""
 
 import functools
 import os
@@ -40,7 +40,7 @@ SERVED_AT = "X-Served-At"  # a header of /health, by which `--check` knows this 
 READY = Event()  # `start` has run
 RIGHT_START = "Run `gunicorn app:app` or `python app.py` in the app's folder"
 UNSIGNED = ("/", "/health", "/health/upstream", "/metrics")  # not for Twilio
-FOR_TWILIO = "Only Twilio is served here. The app's log says why this request was refused.\n"
+FOR_TWILIO = "This is for Twilio only: the app's log says why it was refused, / what this is.\n"
 
 
 class NoReader(Thread):
@@ -81,6 +81,7 @@ def expect_start() -> None:
     try:
         start()
     except SettingsError as problems:
+        open_log()
         abort(503, " ".join(str(problems).split()))
     how = "without its configuration" if request.is_multithread else "one request at a time"
     log.error("started wrongly, by %s, %s: calls will fail. %s", server, how, RIGHT_START)

@@ -54,7 +54,7 @@ def on_starting(arbiter: Any) -> None:
     most = settings().max_calls
     if not kind.startswith("gevent") and threads <= most:
         raise SystemExit(
-            f"A call takes a thread: {kind} with {threads} can't carry MAX_CALLS ({most})."
+            f"A call takes a thread; a {kind} worker has {threads}, and MAX_CALLS is {most}."
             " Run gunicorn without -k and --threads, or with more --threads than MAX_CALLS."
         )
 

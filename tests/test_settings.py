@@ -208,8 +208,8 @@ def test_production_looks_at_an_idle_connection_without_letting_others_go_first(
 
 GUNICORN = COMMANDS["gevent"]
 WRONG_WORKERS = {
-    "-k sync": "sync with 1 can't carry MAX_CALLS (100)",
-    "-k gthread --threads 2": "gthread with 2 can't carry MAX_CALLS (100)",
+    "-k sync": "a sync worker has 1, and MAX_CALLS is 100.",
+    "-k gthread --threads 2": "a gthread worker has 2, and MAX_CALLS is 100.",
 }
 
 
