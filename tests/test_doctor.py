@@ -424,7 +424,9 @@ FAULTS = [
         "HTTP 403: X-Twilio-Signature, path, query or form arrive changed",
         meddle(drop_headers=("x-twilio-signature",)),
     ),
-    Fault("POST /voice", "HTTP 403: ", meddle(only="/voice", prefix="/app")),
+    Fault(
+        "POST /voice", "HTTP 404: X-Twilio-Signature, path", meddle(only="/voice", prefix="/app")
+    ),
     Fault("POST /voice", "HTTP 500; the app's log", meddle(only="/voice", answer=500)),
     Fault("POST /voice", "something in between", meddle(only="/voice", answer=200, body="Hi!")),
     Fault("POST /voice", "no answer within 0.3 s", meddle(only="/voice", swallow=True), IMPATIENT),
