@@ -384,6 +384,7 @@ class WorkflowClient:
         caller: str,
         called: str,
         spend: Callable[[Usage], None] = forget,
+        *,
         about: str = "",
     ) -> None:
         """Learn that a call's stream is here, and its conversation; "" if it isn't started yet.
