@@ -13,7 +13,7 @@ CAUSES = {
     r"(HTTP|code:) 401|invalid_api_key": "the API key is refused",
     r"insufficient_quota|billing_(hard_limit_reached|not_active)": "the quota is used up",
     r"(HTTP|code:) 404|model_not_found": "the model or the agent does not exist",
-    r"(HTTP|code:) 403": "access is refused",
+    r"(HTTP|code:) 403|(account|organization)_deactivated": "access is refused",
     r"\(\w+ session\b|beta_api_shape": "the voice session is refused",
 }
 OTHER = "it fails, or can't be reached"

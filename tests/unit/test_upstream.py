@@ -48,6 +48,7 @@ def test_a_failure_is_forgotten_if_nobody_calls() -> None:
         ("No such model (model_not_found)", "the model or the agent does not exist"),
         ("Error code: 404 - ", "the model or the agent does not exist"),
         ("HTTP 403 Forbidden", "access is refused"),
+        ("It is closed. (account_deactivated)", "access is refused"),
         (
             "Invalid value: 'marine' (invalid_value session.audio.output.voice)",
             "the voice session is refused",
