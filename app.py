@@ -23,7 +23,7 @@ from wsproto.utilities import ProtocolError
 import metrics
 from banner import tell_started
 from logs import log, open_log
-from opening import about_caller
+from opening import about_caller, address, only_printable
 from places import PLACES
 from settings import SettingsError, settings, websocket_url
 from signature import Signed
@@ -264,7 +264,7 @@ def after_transfer(attempt: int) -> Response:
 
 def connect(template: str, attempt: int, opening: str) -> Response:
     """Open the call's stream; should it break, Twilio comes back with the conversation."""
-    conversation = request.args.get("conversation", "")
+    conversation = only_printable(request.args.get("conversation", ""))
     if not conversation and not attempt:
         conversation = start_conversation()
     now = f"{time():.1f}"
@@ -273,8 +273,8 @@ def connect(template: str, attempt: int, opening: str) -> Response:
     return twiml(
         template,
         conversation=conversation,
-        caller=request.form.get("From", ""),
-        called=request.form.get("To", ""),
+        caller=address(request.form, "From"),
+        called=address(request.form, "To"),
         about=about_caller(request.form),
         attempt=attempt,
         opening=opening,
@@ -285,9 +285,11 @@ def connect(template: str, attempt: int, opening: str) -> Response:
 
 def start_conversation() -> str:
     """Start the conversation of a new call; if that fails, its first message will try again."""
-    call_sid, caller, called = (request.form.get(name, "") for name in ("CallSid", "From", "To"))
+    form = request.form
+    call_sid = form.get("CallSid", "")
     try:
-        return workflow().start(call_sid, caller, called, about_caller(request.form))
+        caller, called = address(form, "From"), address(form, "To")
+        return workflow().start(call_sid, caller, called, about_caller(form))
     except FAILURES as error:
         WORKFLOW.fail(str(error))
         log.error("[%s] no conversation with the workflow yet: %s", call_sid, error)
@@ -323,8 +325,14 @@ def start() -> None:
 
 
 def listen(port: int) -> socket.socket:
-    """Return a socket that listens on a port. Raises SystemExit if it can't be had."""
+    """Return a socket that listens on a port, by IPv6 where there is any, and by IPv4.
+
+    Raises SystemExit if it can't be had.
+    """
     try:
+        if socket.has_dualstack_ipv6():
+            every = ("::", port)
+            return socket.create_server(every, family=socket.AF_INET6, dualstack_ipv6=True)
         return socket.create_server(("0.0.0.0", port))
     except OSError as error:
         why = os.strerror(error.errno or 0)
@@ -346,7 +354,8 @@ def serve() -> None:
     start()
     signal.signal(signal.SIGTERM, lambda *_: DRAINING.set())
     door = listen(settings().port)
-    server = make_server("0.0.0.0", settings().port, app, threaded=True, fd=door.fileno())
+    host = door.getsockname()[0]
+    server = make_server(host, settings().port, app, threaded=True, fd=door.fileno())
     tell_started(settings())
     Thread(target=server.serve_forever, daemon=True).start()
     while CALLS or not DRAINING.is_set():

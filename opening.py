@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from datetime import datetime
 
 LOST = "What was said in it until now was lost."  # of a call whose conversation can't go on
-LONGEST = 32  # letters of a fact: Twilio carries less than 500 in a stream's <Parameter>
+# Letters: Twilio carries less than 500 in a stream's <Parameter>
+LONGEST = 32  # of a fact
+LONGEST_ADDRESS = 300
 # A caller may choose their name: nothing that could end the note, or look like another one
 UNSAFE = re.compile(r"[^\w ,.'&+-]")
 PLACE = ("FromCity", "FromState", "FromCountry")
@@ -41,3 +43,13 @@ def fact(form: Mapping[str, str], name: str) -> str:
     """Return a field of the webhook, fit for a note."""
     value = form.get(name, "")
     return UNSAFE.sub("", value).strip()[:LONGEST]
+
+
+def address(form: Mapping[str, str], name: str) -> str:
+    """Return who calls, or is called: a number, or a SIP address of whatever its owner chose."""
+    return only_printable(form.get(name, ""))[:LONGEST_ADDRESS]
+
+
+def only_printable(text: str) -> str:
+    """Leave out what XML, and so TwiML, can't hold."""
+    return "".join(filter(str.isprintable, text))

@@ -14,7 +14,7 @@ from typing import Any
 
 from conversation import Conversation, Outcome
 from cost import EARS, VOICE, Usage
-from messages import Handler, NotUnderstood
+from messages import Handler, NotUnderstood, text
 from settings import Settings
 from story import Story
 from utils import Downsampler, Upsampler, same_words
@@ -233,7 +233,7 @@ class Realtime:
             self._story.warn(f"asked to say {asked.text!r}, said {said!r}")
 
     def on_response_done(
-        self, response_id: str, status: str, reason: str, code: str, kind: str, used: Any
+        self, response_id: str, status: str, reason: str, error: Any, used: Any
     ) -> None:
         """Tell how the sentence ended; what was cancelled has its price, too."""
         self._story.spends(Usage(self._settings.realtime_model, VOICE, used))
@@ -241,7 +241,7 @@ class Realtime:
             return
         mark = self._in_flight.mark
         self._in_flight = InFlight()
-        code = code or kind
+        code = text(error, "code?") or text(error, "type?")
         why = " ".join(filter(None, (status, reason, code)))
         if status != "completed":
             self._story.warn(f"not spoken whole: {why}")
@@ -311,10 +311,8 @@ EVENTS = {
             "response.id",
             "response.status?",
             "response.status_details.reason?",
-            "response.status_details.error.code?",
-            "response.status_details.error.type?",
         ),
-        ("response.usage",),
+        ("response.status_details.error", "response.usage"),
     ),
     "error": Handler(
         Realtime.on_error,

@@ -318,3 +318,12 @@ def test_all_problems_are_told_at_once(command: str) -> None:
     for name in (*GOOD, "FILLER_SECONDS"):
         assert f"\n  {name}" in output
     assert "GREETING" not in output
+
+
+@pytest.mark.thorough("it starts a process")
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="there is no IPv6 here")
+@pytest.mark.parametrize("command", ["threads", "gevent"])
+def test_it_is_reached_by_ipv4_and_by_ipv6(command: str) -> None:
+    with running(command) as process:
+        for host in ("127.0.0.1", "[::1]"):
+            assert serves(f"http://{host}:{process.settings['PORT']}")

@@ -489,3 +489,17 @@ def test_a_browser_is_told_no_secret(site: Site) -> None:
     for name in ("twilio_account_sid", "twilio_auth_token", "twilio_phone_number"):
         assert REQUIRED[name] not in page.text
     assert REQUIRED["openai_api_key"] not in page.text
+
+
+@pytest.mark.parametrize("field", ["From", "To"])
+@pytest.mark.parametrize("sign", ["\x00", "\x1b", "\ufffe", "\u2028", "\n"])
+def test_whoever_calls_the_twiml_is_xml(site: Site, field: str, sign: str) -> None:
+    called = parameters(site.post(form={**FORM, field: f"sip:a{sign}b@example.com"}))
+    assert called["caller" if field == "From" else "called"] == "sip:ab@example.com"
+    resumed = site.post("/voice?conversation=conv%00_1&attempt=1")
+    assert parameters(resumed)["conversation"] == "conv_1"
+
+
+def test_no_parameter_is_longer_than_twilio_carries(site: Site) -> None:
+    caller = "sip:" + "a" * 2000 + "@example.com"
+    assert max(map(len, parameters(site.post(form={**FORM, "From": caller})).values())) < 450
