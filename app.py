@@ -7,7 +7,7 @@ import socket
 import sys
 from hashlib import sha256
 from hmac import compare_digest
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from time import sleep, time
 
 from flask import Flask, Response, abort, render_template, request
@@ -38,6 +38,7 @@ GOOD_STREAM_SECONDS = 15
 HARDLY_BEGUN_SECONDS = 1.0
 SERVED_AT = "X-Served-At"  # a header of /health, by which `--check` knows this app from others
 READY = Event()  # `start` has run
+STARTING = Lock()
 RIGHT_START = "Run `gunicorn app:app` or `python app.py` in the app's folder"
 UNSIGNED = ("/", "/health", "/health/upstream", "/metrics")  # not for Twilio
 FOR_TWILIO = "This is for Twilio only: the app's log says why it was refused, / what this is.\n"

@@ -10,7 +10,7 @@ STAMP = re.compile(r"(\d{4}-\d\d-\d\d[ T][\d:.,]+ )?([A-Z]+ )?(?=\[CA)")
 OF_NO_CALL = re.compile(
     r"(\d{4}-\d\d-\d\d[ T][\d:.,]+ )?([A-Z]+ )?"
     r"(\[[-\d: +]+\] \[\d+\] \[\w+\] "  # gunicorn's own
-    r"|127\.0\.0\.1 - - \["  # werkzeug's own
+    r"|(::ffff:)?127\.0\.0\.1 - - \["  # werkzeug's own
     r"|refused |a message before a stream's start was not understood: "
     r"|=+|VOICE AGENT SYSTEM STARTED|Workflow ID: |Starting server on port "
     r"|In Twilio's Console: |OpenAI ended the Assistants API)"
