@@ -1,10 +1,13 @@
-"""What README, AGENTS and FIX_AUDIO_ISSUE say is so: settings, commands, log, tests, sizes."""
+"""What README, docs/ and their neighbours say is so: settings, commands, links, log, sizes."""
 
 from __future__ import annotations
 
 import fnmatch
 import json
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +20,22 @@ from tools.clarity import Source
 from tools.demo.scenarios import SCENARIOS
 from tools.harness import ROOT, Service, hear_out
 
-README = (ROOT / "README.md").read_text("utf-8")
-FIX = (ROOT / "FIX_AUDIO_ISSUE.md").read_text("utf-8")
-MAP = (ROOT / "AGENTS.md").read_text("utf-8")
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "AGENTS.md",
+    ROOT / "FIX_AUDIO_ISSUE.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *(ROOT / folder / "README.md" for folder in ("examples", "tests", "tools")),
+]
+TEXTS = {page: page.read_text("utf-8") for page in PAGES}
+ALL = "\n".join(TEXTS.values())
+README = TEXTS[ROOT / "README.md"]
+MAP = TEXTS[ROOT / "AGENTS.md"]
+FIX = TEXTS[ROOT / "FIX_AUDIO_ISSUE.md"]
+CONFIGURATION = TEXTS[ROOT / "docs/configuration.md"]
+TROUBLE = TEXTS[ROOT / "docs/troubleshooting.md"]
+SURVIVAL = TEXTS[ROOT / "docs/what-happens-when.md"]
+DEVELOPMENT = TEXTS[ROOT / "docs/development.md"]
 MODULES = sorted(path.name for path in ROOT.glob("*.py"))
 EXAMPLE = dotenv_values(ROOT / ".env.example")
 REQUIRED = list(EXAMPLE)[:6]  # "fill in the first six values"
@@ -37,14 +53,25 @@ IN_PROSE: dict[str, dict[str, Any]] = {
 }
 
 
-def section(title: str) -> str:
-    """Return the README's text under a heading."""
-    return README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+def section(page: str, title: str) -> str:
+    """Return a page's text under a heading."""
+    return page.split(f"\n## {title}\n")[1].split("\n## ", 1)[0]
 
 
-SNIPPETS = re.findall(
-    r"^```json\n(.*?)^```", section("The voice session"), re.DOTALL | re.MULTILINE
-)
+def blocks(page: str, language: str) -> list[str]:
+    """Return a page's code in a language, also where it is indented."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```$", page, re.DOTALL | re.MULTILINE)
+    return [re.sub(f"^{indent}", "", text, flags=re.MULTILINE) for indent, text in found]
+
+
+def each(pattern: str) -> Any:
+    """Run a test for each page in which a pattern occurs."""
+    pages = {str(page.relative_to(ROOT)): page for page in PAGES if re.search(pattern, TEXTS[page])}
+    return pytest.mark.parametrize("page", pages.values(), ids=pages)
+
+
+VOICE_SESSION = section(CONFIGURATION, "The voice session")
+SNIPPETS = blocks(VOICE_SESSION, "json")
 
 
 def changes(snippet: str) -> dict[str, Any]:
@@ -66,7 +93,7 @@ def edit(changes: dict[str, Any], text: str) -> Any:
     + [edit(edits, words) for words, edits in IN_PROSE.items()],
 )
 def test_a_call_is_held_with_each_edit_of_the_voice_session(service: Service, text: str) -> None:
-    assert text in section("The voice session")
+    assert text in VOICE_SESSION
     call = service.call()
     call.say("Hello")
     hear_out(call, "You said: Hello.")
@@ -76,7 +103,7 @@ def test_a_call_is_held_with_each_edit_of_the_voice_session(service: Service, te
 
 
 def test_the_table_lists_every_setting_with_its_default() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (.*?) (?<!\\)\| ", section("Configuration"), re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) (?<!\\)\| ", CONFIGURATION, re.MULTILINE)
     told = {name: default.replace(r"\|", "|") for name, default in rows}
     assert list(told) == [name for name, _ in rows], "a setting is listed twice"
     assert sorted(told) == sorted(EXAMPLE)
@@ -86,29 +113,112 @@ def test_the_table_lists_every_setting_with_its_default() -> None:
         assert default.startswith(beginning) if cut else default == told[name], name
 
 
-@pytest.mark.parametrize("page", [README, FIX], ids=["README", "FIX_AUDIO_ISSUE"])
-def test_the_options_of_the_app_that_are_named_exist(page: str) -> None:
-    named = re.findall(r"app\.py((?: --\w+)+)", page)
-    assert " --check" in named
-    for options in named:
+def test_the_first_page_shows_settings_that_exist_and_all_that_are_required() -> None:
+    told = re.findall(r"`([A-Z_]+)`", "".join(re.findall(r"^\| (`.*?) \|", README, re.MULTILINE)))
+    assert len(told) == len(set(told)) == 10
+    assert told[: len(REQUIRED)] == REQUIRED
+    assert set(told) <= set(EXAMPLE)
+
+
+# ---------------------------------------------------------------- pages and commands
+
+
+def test_the_first_page_stays_a_first_page() -> None:
+    assert len(README.splitlines()) <= 130
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"^ *```.*?^ *```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@each(r"\]\((?!https:)")
+def test_the_links_between_the_pages_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\((?!https:)(.*?)\)", TEXTS[page]):
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_page_of_the_docs_can_be_reached_from_the_first() -> None:
+    linked = set(re.findall(r"\]\(docs/([\w-]+\.md)", README))
+    assert linked == {page.name for page in (ROOT / "docs").glob("*.md")}
+
+
+@each("```json\n")
+def test_the_json_that_is_shown_is_json(page: Path) -> None:
+    for text in blocks(TEXTS[page], "json"):
+        json.loads(text if text.startswith("{") else f"{{{text}}}")
+
+
+@each("```sh\n")
+def test_the_shell_commands_that_are_shown_are_whole(page: Path) -> None:
+    for text in blocks(TEXTS[page], "sh"):
+        subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+
+
+def test_the_programs_and_files_that_commands_name_exist() -> None:
+    modules = re.findall(r"python3? -m (tools\.\w+)", ALL)
+    scripts = re.findall(r"bin/python ([\w/]+\.py)", ALL)
+    lists = re.findall(r"(?:pip install -r |`)(requirements[\w-]*\.txt)", ALL)
+    assert {"tools.demo", "tools.chat"} <= set(modules)
+    assert {"app.py", "examples/booking_mcp.py"} <= set(scripts)
+    assert "requirements.txt" in lists
+    for module in modules:
+        path = ROOT / module.replace(".", "/")
+        assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
+    for name in scripts + lists:
+        assert (ROOT / name).is_file(), name
+
+
+def test_a_newcomer_who_fills_in_nothing_is_told_the_first_six_values(tmp_path: Path) -> None:
+    """The commands of the set-up, but for the virtualenv, which is the one that runs the test."""
+    folder = tmp_path / "clone"
+    unwanted = shutil.ignore_patterns(".*", "tests", "tools", "__pycache__")
+    shutil.copytree(ROOT, folder, ignore=unwanted)
+    shutil.copy(ROOT / ".env.example", folder)
+    (install,) = blocks(section(README, "Set it up"), "sh")
+    *virtualenv, copy = install.splitlines()
+    assert [line.split()[2] for line in virtualenv] == ["venv", "pip"]
+    subprocess.run(["bash", "-c", copy], cwd=folder, check=True)
+    environment = {"PYTHONIOENCODING": "utf-8"}
+    check = subprocess.run(
+        [sys.executable, "app.py", "--check"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert check.returncode == 1
+    assert re.findall(r"^ +([A-Z_]+)\b.*: Missing: ", check.stdout, re.MULTILINE) == REQUIRED
+
+
+@each(r"app\.py --")
+def test_the_options_of_the_app_that_are_named_exist(page: Path) -> None:
+    for options in re.findall(r"app\.py((?: --\w+)+)", TEXTS[page]):
         parsed(options.split())
 
 
-def test_the_scenarios_the_readme_names_exist() -> None:
+def test_the_scenarios_that_the_first_page_names_exist() -> None:
     named = re.findall(r"(?:SCENARIO=|tools\.demo +)([a-z][\w-]*)", README)
+    named.remove("list")  # names the others
     assert named
     assert set(named) <= set(SCENARIOS)
 
 
 def test_the_targets_of_make_that_are_named_exist() -> None:
-    named = set(re.findall(r"`make ([\w-]+)", README + MAP))
+    named = set(re.findall(r"(?:`|^)make ([\w-]+)", ALL, re.MULTILINE))
     assert {"demo", "test", "test-all"} <= named
     makefile = (ROOT / "Makefile").read_text("utf-8")
     assert named <= set(re.findall(r"^([\w-]+):", makefile, re.MULTILINE))
 
 
-def test_what_the_readme_says_of_trouble_is_tested() -> None:
-    rows = section("What happens when…").split("| --- | --- | --- |\n")[1].strip().split("\n")
+def test_what_is_said_of_mishaps_is_tested() -> None:
+    rows = SURVIVAL.split("| --- | --- | --- |\n")[1].strip().split("\n")
     tests = "".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     assert len(rows) >= 19
     for row in rows:
@@ -123,11 +233,12 @@ def test_what_the_readme_says_of_trouble_is_tested() -> None:
 def quoted_lines() -> Iterator[str]:
     """Yield the lines of the log that are shown, without the call's ID, up to what varies."""
     beginning = r"\[CA…\] |refused [A-Z]+ \S+ at \S+: |(?=refused|Fix)"
-    for block in re.findall(r"^ *```\n(.*?)^ *```", FIX, re.DOTALL | re.MULTILINE):
+    for block in blocks(FIX + TROUBLE, "text"):
         yield from re.findall(
             rf"^ *(?:{beginning})((?:(?!\w+://)[A-Za-z' ])+)", block, re.MULTILINE
         )
-    for quoted in re.findall(r"`([a-zA-Z' ]+):? ?[^`]*`", section("When something is wrong")):
+    rows = "\n".join(re.findall(r"^\|.*\|$", TROUBLE, re.MULTILINE))
+    for quoted in re.findall(r"`([a-zA-Z' ]+):? ?[^`]*`", rows):
         if " " in quoted and not quoted.startswith("refused"):
             yield quoted
 
@@ -164,15 +275,15 @@ def test_the_files_that_the_map_sends_to_exist() -> None:
 
 
 def test_the_sizes_are_about_true() -> None:
-    """Within a tenth, so that not every change is one of README, too."""
-    told = re.findall(r"^\| (`.*) \| (\d+) \| ", section("Size, tests, licence"), re.MULTILINE)
+    """Within a tenth, so that not every change is one of the page, too."""
+    told = re.findall(r"^\| (`.*) \| (\d+) \| ", DEVELOPMENT, re.MULTILINE)
     named: list[str] = []
     for cell, lines in told:
         modules = named_modules(cell)
         assert int(lines) == pytest.approx(sum(map(size, modules)), rel=0.1), cell
         named += modules
     assert sorted(named) == MODULES
-    (total,) = re.findall(r"^([\d,]+) lines of code", section("Size, tests, licence"), re.MULTILINE)
+    (total,) = re.findall(r"^([\d,]+) lines of code", DEVELOPMENT, re.MULTILINE)
     assert int(total.replace(",", "")) == pytest.approx(sum(map(size, MODULES)), rel=0.1)
 
 
