@@ -8,18 +8,43 @@ import threading
 import time
 import wave
 from array import array
+from typing import Protocol
 
 from tools.simulator.playback import FRAME, SILENCE
-from tools.simulator.speech import ToneReceiver, is_audible, mulaw_to_pcm16
+from tools.simulator.speech import ToneReceiver, is_audible, mixed, mulaw_to_pcm16
 from tools.simulator.timeline import Timeline
 
 
-class CallerVoice:
-    """What the caller says. Runs on the network's loop."""
+class Handset(Protocol):
+    """What a person speaks into and listens to, 20 ms at a time. Used on the network's loop."""
 
-    def __init__(self, timeline: Timeline) -> None:
+    def speak(self) -> bytes:
+        """Return the next 20 ms of what is said."""
+
+    def hear(self, audio: bytes) -> None:
+        """Take the next 20 ms of what is to be heard, silence included."""
+
+
+class OnTheHook:
+    """The handset of a caller who speaks by `Call.say` alone."""
+
+    def speak(self) -> bytes:
+        return SILENCE
+
+    def hear(self, audio: bytes) -> None:
+        pass
+
+
+class CallerVoice:
+    """What the caller says: what is queued, over what a handset picks up.
+
+    Runs on the network's loop.
+    """
+
+    def __init__(self, timeline: Timeline, handset: Handset) -> None:
         self.track = bytearray()
         self._timeline = timeline
+        self._handset = handset
         self._queue = bytearray()
         self._speaking = False
 
@@ -34,21 +59,25 @@ class CallerVoice:
 
     def next_frame(self) -> bytes:
         """Return the next 20 ms, silence if nothing is to be said."""
-        frame = bytes(self._queue[:FRAME])
+        queued = bytes(self._queue[:FRAME])
         del self._queue[:FRAME]
-        if bool(frame) != self._speaking:
-            self._speaking = bool(frame)
-            self._timeline.note("caller_speaks" if frame else "caller_silent")
-        self.track += frame or SILENCE
-        return frame or SILENCE
+        if bool(queued) != self._speaking:
+            self._speaking = bool(queued)
+            self._timeline.note("caller_speaks" if queued else "caller_silent")
+        frame = self._handset.speak()
+        if queued:
+            frame = mixed(frame, queued)
+        self.track += frame
+        return frame
 
 
 class Earpiece:
     """What the caller hears. Fed on the network's loop, asked from any thread."""
 
-    def __init__(self, timeline: Timeline) -> None:
+    def __init__(self, timeline: Timeline, handset: Handset) -> None:
         self.track = bytearray()
         self._timeline = timeline
+        self._handset = handset
         self._playing_since: float | None = None
         self._last_audible_at = 0.0
         self._receiver = ToneReceiver()
@@ -68,7 +97,9 @@ class Earpiece:
             self._playing_since = self._timeline.now()
         if is_audible(audio):
             self._last_audible_at = time.monotonic()
-        self.track += audio + SILENCE[len(audio) :]
+        frame = audio + SILENCE[len(audio) :]
+        self.track += frame
+        self._handset.hear(frame)
 
     def stop(self) -> None:
         """Note that playing has come to its end, if something was playing."""

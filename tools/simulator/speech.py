@@ -79,6 +79,12 @@ def pcm16_to_mulaw(pcm16: bytes) -> bytes:
     return audioop.lin2ulaw(pcm16, 2)
 
 
+def mixed(one: bytes, other: bytes) -> bytes:
+    """Return two sounds at once, G.711 mulaw of the same length."""
+    both = audioop.add(mulaw_to_pcm16(one), mulaw_to_pcm16(other), 2)
+    return pcm16_to_mulaw(both)
+
+
 def is_audible(mulaw: bytes) -> bool:
     """Tell sound from silence in G.711 mulaw."""
     return audioop.rms(mulaw_to_pcm16(mulaw), 2) >= _SILENCE_RMS

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tools.simulator.media_stream import MediaStream, StreamFaults
-from tools.simulator.phone_sound import CallerVoice, Earpiece, stereo_wav
+from tools.simulator.phone_sound import CallerVoice, Earpiece, Handset, OnTheHook, stereo_wav
 from tools.simulator.speech import ToneVoice, pcm16_to_mulaw
 from tools.simulator.timeline import Entry, Timeline
 from tools.simulator.twilio_program import CallOver, CallProgram, Dialed
@@ -32,7 +32,7 @@ class CallSetup:
 
     `signature` (of the webhook) and `stream_signature` (of the handshake) are "auto" for the right
     one, None for no header; anything else is sent as it is. `fields` are added to the form,
-    `extra_headers` to both requests.
+    `extra_headers` to both requests. `handset` is that of a caller who is really there.
     """
 
     sid: str
@@ -42,6 +42,7 @@ class CallSetup:
     stream_signature: str | None = "auto"
     fields: dict[str, str] = field(default_factory=dict)
     extra_headers: dict[str, str] = field(default_factory=dict)
+    handset: Handset = field(default_factory=OnTheHook)
 
 
 class Call:
@@ -63,8 +64,8 @@ class Call:
         self.answered_at: float | None = None  # time.monotonic()
         self.program = CallProgram(self, setup.voice_url)
         self._history = Timeline()
-        self._voice = CallerVoice(self._history)
-        self._ear = Earpiece(self._history)
+        self._voice = CallerVoice(self._history, setup.handset)
+        self._ear = Earpiece(self._history, setup.handset)
         self._over = threading.Event()
 
     def __repr__(self) -> str:

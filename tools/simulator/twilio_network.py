@@ -120,7 +120,7 @@ class PhoneNetwork:
         """Place a call and return at once, while it rings.
 
         `path` replaces the path and query of the voice URL. What else is `unusual` about the call
-        are the fields of `CallSetup`: signatures, form and headers.
+        are the fields of `CallSetup`: signatures, form, headers and a handset.
         """
         sid = call_sid or "CA" + secrets.token_hex(16)
         voice_url = self.public_url + path if path else self.to_public(self.voice_url)
@@ -149,6 +149,8 @@ class PhoneNetwork:
         if parts.netloc != public.netloc or not parts.path.startswith(public.path):
             return None
         scheme = "ws" if parts.scheme == "wss" else "http"
+        if local.scheme == "https":
+            scheme += "s"
         path = parts.path[len(public.path) :]
         return urlunsplit((scheme, local.netloc, path, parts.query, ""))
 
