@@ -14,50 +14,29 @@ import re
 import sys
 import wave
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from tools.app_process import DEFAULTS, Process, running
-from tools.demo.caller import PATIENCE, WORDS, Caller, recording
+from tools.demo.caller import PATIENCE, Caller
 from tools.demo.notes import Notes, Page
 from tools.demo.receptionist import Receptionist
 from tools.demo.scenarios import SCENARIOS, Scenario
+from tools.demo.voices import Voices
 from tools.log_check import END_OF_CALL
 from tools.ports import ReservedPort
 from tools.simulator.openai_server import OpenAISimulator
-from tools.simulator.real_speech import HibariMouth, MoonshineEars, RecordingsByHeart
-from tools.simulator.speech import Ears, Mouth, ToneVoice, is_audible, pcm16_to_mulaw
+from tools.simulator.speech import Ears, ToneVoice, is_audible, pcm16_to_mulaw
 from tools.simulator.twilio_network import PhoneNetwork
-
-T = TypeVar("T")
 
 TURNS = "{}; in {} of them the caller heard the reply before the workflow had written its last word"
 CHECK = "listening to {} again, the ears make out {:.0%} of the agent's words"
 REAL_APP = "the app: python app.py, a process of its own, over real sockets"
-REAL_EARS = "the ears: Moonshine, a speech recogniser, hears the phone sound that the app relayed"
-REAL_MOUTH = "the mouth: Hibari, a speech synthesizer, says what the app asks it to"
 RECORDED = "the caller: synthetic speech, made beforehand (tools/audio)"
 SIMULATED = (
     "Twilio and the phone network; OpenAI Realtime, around the ears and the mouth; the workflow,"
     " a script that looks for words instead of a language model"
 )
-NO_EARS = (
-    "the ears: they know the caller's recordings by their sound and understand no speech. For real"
-    " ones, install requirements-demo.txt ({})"
-)
-NO_MOUTH = (
-    "the mouth: it speaks in tones, which only the simulator understands. For a real one, install"
-    " requirements-demo.txt ({})"
-)
-
-
-def make(kind: Callable[[], T]) -> tuple[T | None, str]:
-    """Make ears or a mouth; where that can't be, return None and why."""
-    try:
-        return kind(), ""
-    except (ImportError, OSError) as error:
-        return None, str(error)
 
 
 class Demo:
@@ -68,17 +47,13 @@ class Demo:
         self.wav, self.txt = Path(f"{stem}.wav"), Path(f"{stem}.txt")
         self.problems: list[str] = []
         print("Loading the ears and the mouth ...", flush=True)
-        self.real_ears, self.no_ears = make(MoonshineEars)
-        self.real_mouth, self.no_mouth = make(HibariMouth)
-        self.ears: Ears = self.real_ears or RecordingsByHeart(
-            {words: recording(name) for name, words in WORDS.items()}
-        )
-        self.mouth: Mouth = self.real_mouth or ToneVoice()
+        self.voices = Voices()
+        self.mouth = self.voices.mouth
         self._say_what_is_missing()
 
     def run(self) -> int:
         """Have the call, write its files, and return the exit code."""
-        openai = OpenAISimulator(ears=self.ears, mouth=self.mouth)
+        openai = OpenAISimulator(ears=self.voices.ears, mouth=self.mouth)
         with ReservedPort() as port, openai, PhoneNetwork(voice_url=f"{port.url}/voice") as phone:
             openai.realtime.keep_audio_events = False
             settings = {
@@ -157,7 +132,8 @@ class Demo:
 
     def _listen_again(self, agent: bytes, text: str) -> None:
         """Check with the ears that the recording has the agent's words."""
-        ears: Ears | None = self.real_ears if self.real_mouth else ToneVoice()
+        voices = self.voices
+        ears: Ears | None = voices.real_ears if voices.real_mouth else ToneVoice()
         if ears:
             share = share_heard(text, ears.hear(agent, 8000))
             self.page.entry("check", CHECK.format(self.wav, share))
@@ -166,18 +142,15 @@ class Demo:
 
     def _say_what_is_real(self) -> None:
         told = [("real", REAL_APP), ("recorded", RECORDED), ("simulated", SIMULATED)]
-        told += [("real", REAL_EARS)] if self.real_ears else []
-        told += [("real", REAL_MOUTH)] if self.real_mouth else []
+        told += [("real", what) for what in self.voices.real]
         self.page.write()
         for kind, what in sorted(told):
             self.page.entry(kind, what)
         self._say_what_is_missing()
 
     def _say_what_is_missing(self) -> None:
-        if not self.real_ears:
-            self.page.entry("simulated", NO_EARS.format(self.no_ears))
-        if not self.real_mouth:
-            self.page.entry("simulated", NO_MOUTH.format(self.no_mouth))
+        for what in self.voices.missing:
+            self.page.entry("simulated", what)
 
 
 def in_one_piece(part: Sequence[str], whole: Sequence[str]) -> bool:
