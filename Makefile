@@ -15,10 +15,11 @@ AT_ONCE = $(shell $(PYTHON) -c 'import os; print(max(1, (os.cpu_count() or 1) //
 # and do neither: pyenv has shims of versions that are switched off, Debian packs venv apart.
 USABLE := -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
 
-.PHONY: help demo run chat soak stress test test-all test-rest bench lint clean venv
+.PHONY: help demo phone run chat soak stress test test-all test-rest bench lint clean venv
 
 help:
 	@echo 'make demo    hear a phone call through the real app (SCENARIO=barge-in and others; SCENARIO=list)'
+	@echo 'make phone   talk to the agent in your browser, through the real phone path'
 	@echo 'make run     serve, with the settings in .env'
 	@echo 'make chat    type to your workflow instead of calling it'
 	@echo 'make test    run the fast tests, in about two minutes'
@@ -31,6 +32,9 @@ help:
 
 demo: .venv/.demo
 	@$(PYTHON) -m tools.demo $(SCENARIO)
+
+phone: .venv/.demo
+	@$(PYTHON) -m tools.phone $(PHONE)
 
 run: .venv/.app
 	@$(PYTHON) app.py

@@ -1,0 +1,380 @@
+"""The phone in the browser, from its socket on: who may use it, and what it shows of a call.
+
+The page is played by a client of its socket; for the page itself see test_phone.py.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from http.cookiejar import CookieJar
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
+
+from tools.phone.exchange import Exchange, SimulatedExchange
+from tools.phone.web import PhoneServer
+from tools.simulator.speech import ToneReceiver, ToneVoice
+from tools.simulator.twilio_network import PhoneNetwork
+from tools.simulator.waiting import PATIENCE
+
+whole_call = pytest.mark.thorough("a whole call of some seconds")
+together = pytest.mark.xdist_group("phone page")  # they share an app
+VOICE = ToneVoice()
+PIECE = 160  # bytes of PCM16 in 10 ms
+GREETING = "Hello! How can I help you?"
+
+
+class Browser:
+    """A browser: it keeps cookies."""
+
+    def __init__(self, server: PhoneServer) -> None:
+        self.server = server
+        self.cookies = CookieJar()
+        self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.cookies))
+
+    def get(self, url: str) -> tuple[int, str]:
+        try:
+            with self._opener.open(url, timeout=PATIENCE) as answer:
+                return answer.status, answer.read().decode("utf-8", "replace")
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def socket(self, origin: str | None = None) -> Any:
+        """Open the page's socket, as a page of this origin does (the phone's own if none).
+
+        A context manager.
+        """
+        cookie = "; ".join(f"{each.name}={each.value}" for each in self.cookies)
+        return connect(
+            self.server.origin.replace("http", "ws") + "/socket",
+            origin=Origin(origin or self.server.origin),
+            additional_headers={"Cookie": cookie},
+        )
+
+
+class PagePlayer:
+    """The page: it speaks in tones, and keeps what it is shown."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.shown: list[dict[str, Any]] = []
+        self.ear = ToneReceiver()
+        self.sound = 0  # bytes
+        self._socket = socket
+        self._speech: queue.Queue[bytes] = queue.Queue()
+        self._gone = threading.Event()
+        for work in (self._listen, self._speak):
+            threading.Thread(target=work, daemon=True).start()
+
+    def close(self) -> None:
+        self._gone.set()
+        self._socket.close()
+
+    def ask(self, do: str, **what: Any) -> None:
+        self._socket.send(json.dumps({"do": do, **what}))
+
+    def say(self, words: str) -> None:
+        sound = VOICE.speak(words)
+        for at in range(0, len(sound), PIECE):
+            self._speech.put(sound[at : at + PIECE])
+
+    def _speak(self) -> None:
+        """Send 10 ms at a time, on an absolute schedule, as the microphone does."""
+        due = time.monotonic()
+        while not self._gone.is_set():
+            piece = b"" if self._speech.empty() else self._speech.get()
+            try:
+                self._socket.send(piece + bytes(PIECE - len(piece)))
+            except ConnectionClosed:
+                return
+            due += 0.01
+            self._gone.wait(max(0.0, due - time.monotonic()))
+
+    def _listen(self) -> None:
+        try:
+            for message in self._socket:
+                if isinstance(message, bytes):
+                    self.sound += len(message)
+                    self.ear.feed(message)
+                else:
+                    self.shown.append(json.loads(message))
+        except ConnectionClosed:
+            return
+
+    def entries(self, who: str) -> list[dict[str, Any]]:
+        """Return the entries of one kind, each as it was shown last."""
+        entries = [each for each in list(self.shown) if each["show"] == "entry"]
+        latest = {each["id"]: each for each in entries if each["who"] == who}
+        return list(latest.values())
+
+    def texts(self, who: str) -> list[str]:
+        return [entry["text"] for entry in self.entries(who)]
+
+    def wait(self, probe: Any, what: str) -> Any:
+        deadline = time.monotonic() + PATIENCE
+        while not (value := probe()):
+            assert time.monotonic() < deadline, f"no {what}: {self.shown}"
+            threading.Event().wait(0.02)
+        return value
+
+    def wait_for_text(self, who: str, words: str) -> None:
+        self.wait(lambda: any(words in text for text in self.texts(who)), f"{who}: {words!r}")
+
+    def wait_for_heard(self, words: str) -> None:
+        """Wait until a sentence is shown as heard to its end."""
+
+        def is_heard() -> bool:
+            sentences = [each for each in self.entries("agent") if each["text"] == words]
+            return any(each["state"] == "heard" for each in sentences)
+
+        self.wait(is_heard, f"{words!r} heard")
+
+    def wait_for_end(self) -> str:
+        def why() -> str:
+            return next((each.get("why", "") for each in list(self.shown) if "why" in each), "")
+
+        return str(self.wait(why, "end of the call"))
+
+    def log(self) -> list[str]:
+        return [each["text"] for each in self.shown if each["show"] == "log"]
+
+
+# --- who may use it ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def idle() -> Iterator[PhoneServer]:
+    """A phone with a network and no app."""
+    exchange = Exchange()
+    with exchange.network:
+        server = PhoneServer(exchange)
+        exchange.network.run(server.open())
+        yield server
+        exchange.network.run(server.close())
+
+
+def test_the_link_opens_the_page_once_and_for_one_browser(idle: PhoneServer) -> None:
+    link = idle.link
+    mine, another = Browser(idle), Browser(idle)
+    assert another.get(idle.origin) == (
+        403,
+        "Open the link that make phone has printed. It works once; after that, this page does.",
+    )
+    status, page = mine.get(link)
+    assert (status, "<title>Talk to your agent</title>" in page) == (200, True)
+    assert another.get(link)[0] == 403
+    assert mine.get(link)[0] == 200  # a reload
+    assert mine.get(f"{idle.origin}/page/phone.js")[0] == 200
+    assert another.get(f"{idle.origin}/page/phone.js")[0] == 403
+
+
+def test_a_wrong_token_leaves_the_link_as_good_as_it_was(idle: PhoneServer) -> None:
+    browser = Browser(idle)
+    assert browser.get(f"{idle.origin}/?token=wrong")[0] == 403
+    assert browser.get(f"{idle.origin}/?token=")[0] == 403
+    assert browser.get(idle.link)[0] == 200
+
+
+def test_another_page_in_the_same_browser_can_not_use_the_phone(idle: PhoneServer) -> None:
+    browser = Browser(idle)
+    with pytest.raises(InvalidStatus), browser.socket():
+        pass  # it has no cookie
+    browser.get(idle.link)
+    for origin in ("https://evil.example", "null", "http://localhost:5000"):
+        with pytest.raises(InvalidStatus), browser.socket(origin):
+            pass
+    with browser.socket() as socket:
+        assert json.loads(socket.recv(PATIENCE))["show"] == "welcome"
+
+
+def test_only_this_machine_is_listened_to(idle: PhoneServer) -> None:
+    assert idle.origin.startswith("http://127.0.0.1:")
+    with pytest.raises(OSError):
+        urllib.request.urlopen(idle.origin.replace("127.0.0.1", "127.0.0.2"), timeout=5)
+
+
+def test_the_window_opened_last_has_the_phone(idle: PhoneServer) -> None:
+    browser = Browser(idle)
+    browser.get(idle.link)
+    with browser.socket() as first:
+        first.recv(PATIENCE)
+        with browser.socket() as second:
+            assert json.loads(second.recv(PATIENCE))["show"] == "welcome"
+            with pytest.raises(ConnectionClosed) as closed:
+                first.recv(PATIENCE)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4001
+
+
+@pytest.mark.parametrize(
+    "nonsense", ["", "[]", "{}", '{"do": "dance"}', '{"do": "press", "keys": "A"}', '{"do": []}']
+)
+def test_nonsense_from_the_page_is_answered_and_nothing_ends(
+    idle: PhoneServer, nonsense: str
+) -> None:
+    browser = Browser(idle)
+    browser.get(idle.link)
+    with browser.socket() as socket:
+        assert json.loads(socket.recv(PATIENCE))["show"] == "welcome"
+        socket.send(nonsense)
+        assert json.loads(socket.recv(PATIENCE))["show"] == "trouble"
+
+
+# --- a call -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def phone() -> Iterator[PhoneServer]:
+    """The whole of it, with tones for ears and mouth."""
+    with SimulatedExchange(VOICE, VOICE) as exchange:
+        server = PhoneServer(exchange)
+        exchange.network.run(server.open())
+        yield server
+        exchange.network.run(server.close())
+
+
+@pytest.fixture(scope="module")
+def browser(phone: PhoneServer) -> Browser:
+    browser = Browser(phone)
+    browser.get(phone.link)
+    return browser
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[PagePlayer]:
+    with browser.socket() as socket:
+        page = PagePlayer(socket)
+        page.ask("call")
+        page.wait_for_heard(GREETING)
+        yield page
+        page.close()
+    network = network_of(browser.server)
+    for call in network.placed:
+        call.wait_ended()
+    assert network.refusals == []
+    network.forget()
+
+
+def network_of(server: PhoneServer) -> PhoneNetwork:
+    assert server.operator
+    assert server.operator.watch
+    return server.operator.watch.call.network
+
+
+@whole_call
+@together
+def test_what_is_said_is_heard_and_what_is_heard_is_played(page: PagePlayer) -> None:
+    page.say("I need an oil change")
+    page.wait_for_heard("Certainly.")
+    assert page.texts("caller")[0] == "I need an oil change"
+    assert page.texts("workflow")[0].startswith("[Phone call from ")
+    assert page.texts("workflow")[1] == "I need an oil change"
+    assert f"{GREETING} Certainly." in page.ear.text()
+    assert any(text.startswith("after the last word: ") for text in page.texts("times"))
+    assert any(line.startswith("call started") for line in page.log())
+
+
+@whole_call
+@together
+def test_a_barge_in_is_shown_cut_and_told_to_the_workflow(page: PagePlayer) -> None:
+    page.say("How much is a brake inspection")
+    page.wait_for_heard("A brake inspection takes thirty minutes and costs 35 dollars.")
+    page.say("Tuesday")
+    page.wait_for_heard("Tuesday at nine it is.")
+    cut = [entry for entry in page.entries("agent") if entry["state"] == "cut"]
+    assert cut
+    before_the_last_word = cut[0]["text"][: cut[0]["heard"]].rpartition(" ")[0]
+    assert before_the_last_word in page.ear.text()  # the last one may be heard in part
+    assert any(text.startswith("[The caller cut in.") for text in page.texts("workflow"))
+    assert any(text.startswith("barge-in: silent ") for text in page.texts("times"))
+
+
+@whole_call
+@together
+def test_keys_reach_the_workflow(page: PagePlayer) -> None:
+    page.ask("press", keys="42#")
+    page.wait_for_text("workflow", "[The caller pressed 42 on the keypad.]")
+    assert page.texts("caller") == ["presses 4", "presses 2", "presses #"]
+
+
+@whole_call
+@together
+def test_who_hangs_up_or_closes_the_page_ends_the_call(page: PagePlayer) -> None:
+    page.ask("hang up")
+    assert page.wait_for_end() == "caller hung up"
+
+
+@whole_call
+@together
+def test_the_call_can_be_saved(page: PagePlayer, browser: Browser) -> None:
+    page.ask("hang up")
+    page.wait_for_end()
+    status, text = browser.get(f"{browser.server.origin}/call.txt")
+    assert (status, f"agent     {GREETING}" in text) == (200, True)
+    assert browser.get(f"{browser.server.origin}/call.wav")[1].startswith("RIFF")
+    assert browser.get(f"{browser.server.origin}/call.exe")[0] == 404
+
+
+@whole_call
+@together
+def test_the_app_is_killed_and_the_call_goes_on(page: PagePlayer) -> None:
+    page.ask("break", what="kill", on=True)
+    page.wait_for_text("you", "you killed process ")
+    page.wait_for_heard("Sorry, we were cut off for a moment. Please go on.")
+    page.say("I need an oil change")
+    page.wait_for_heard("Certainly.")
+    assert any(line.startswith("call resumed") for line in page.log())
+
+
+@whole_call
+@together
+def test_the_stream_is_dropped_and_the_call_goes_on(page: PagePlayer) -> None:
+    page.say("I need an oil change")
+    page.wait_for_heard("Certainly.")
+    page.ask("break", what="drop", on=True)
+    page.wait_for_heard("Sorry, we were cut off for a moment. Please go on.")
+    assert "the stream is lost: the connection broke" in page.texts("phone")
+
+
+@whole_call
+@together
+def test_openai_stands_still_and_what_was_said_meanwhile_is_answered(page: PagePlayer) -> None:
+    page.ask("break", what="stop", on=True)
+    page.say("I need an oil change")
+    page.wait_for_heard("Certainly.")
+
+
+@whole_call
+@together
+def test_a_slow_workflow_is_bridged(page: PagePlayer) -> None:
+    page.ask("break", what="slow", on=True)
+    page.say("I need an oil change")
+    page.wait_for_heard("One moment, please.")
+    page.wait_for_heard("Certainly.")
+
+
+@whole_call
+@together
+def test_a_cough_is_a_noise_and_the_agent_says_again_what_it_cut(page: PagePlayer) -> None:
+    page.say("How much is a brake inspection")
+    page.wait_for_text("agent", "I have Tuesday at nine")
+    page.ask("break", what="cough", on=True)
+    page.wait_for_text("caller", "(a noise without words)")
+    page.wait_for_heard("Which day would you like?")
+
+
+@whole_call
+@together
+def test_somebody_else_calls_and_hears_the_busy_tone(page: PagePlayer) -> None:
+    page.ask("break", what="full", on=True)
+    page.wait_for_text("you", "the busy tone")
+    page.say("I need an oil change")
+    page.wait_for_heard("Certainly.")

@@ -1,0 +1,184 @@
+"""The parts of the phone in the browser that need neither a browser nor a call."""
+
+from __future__ import annotations
+
+import audioop
+from typing import Any
+
+import pytest
+
+from tools.phone.agent_words import AgentSentence, AgentWords, heard_words
+from tools.phone.breaks import Cafe, Echo
+from tools.phone.handset import BrowserHandset
+from tools.phone.turn_times import Stopwatch
+from tools.phone.watch import messages_in, text_of
+from tools.simulator.openai_hearing import RMS_AT_FULL_THRESHOLD
+from tools.simulator.playback import FRAME, SILENCE
+from tools.simulator.speech import ToneVoice, mulaw_to_pcm16, pcm16_to_mulaw
+
+THRESHOLD = RMS_AT_FULL_THRESHOLD / 2  # of the shipped session: what is louder is speech
+
+
+def response(mark: str, text: str) -> dict[str, Any]:
+    content = [{"type": "input_text", "text": text}]
+    return {"metadata": {"mark": mark}, "input": [{"content": content}]}
+
+
+class Shown:
+    """What the page shows of the agent's words: their latest state by key."""
+
+    def __init__(self) -> None:
+        self.heard: dict[str, tuple[str, str]] = {}
+        self.words = AgentWords(self._take)
+        self.words.on_stream()
+
+    def _take(self, sentence: AgentSentence) -> None:
+        self.heard[sentence.key] = (sentence.state, sentence.heard)
+
+    def say(self, mark: str, text: str, ms: float) -> None:
+        self.words.on_asked(response(mark, text))
+        self.words.on_sound(ms)
+        self.words.on_whole(mark)
+
+
+def test_a_sentence_is_grey_until_its_mark_comes_back() -> None:
+    shown = Shown()
+    shown.words.on_asked(response("1", "We open at nine."))
+    assert shown.heard == {"1.1": ("coming", "")}
+    shown.words.on_sound(400)
+    assert shown.heard == {"1.1": ("sounding", "")}
+    shown.words.on_whole("1")
+    shown.words.on_heard("1")
+    assert shown.heard == {"1.1": ("heard", "We open at nine.")}
+
+
+def test_a_barge_in_cuts_at_the_word_and_strikes_all_that_follows() -> None:
+    shown = Shown()
+    shown.say("1", "Yes.", 500)
+    shown.say("2", "We open at nine.", 1600)
+    shown.say("3", "Which day?", 1000)
+    shown.words.on_heard("1")
+    shown.words.on_cut(1000 + 900)  # still to play: the third, and most of the second
+    assert shown.heard == {
+        "1.1": ("heard", "Yes."),
+        "1.2": ("cut", "We open"),
+        "1.3": ("cut", ""),
+    }
+
+
+def test_a_sentence_cut_while_it_is_generated_is_measured_by_its_length() -> None:
+    shown = Shown()
+    shown.words.on_asked(response("1", "We open at nine, and we close at six."))
+    shown.words.on_sound(1000)
+    shown.words.on_cut(0)  # all that came was played: it was not the whole
+    assert shown.heard == {"1.1": ("cut", "We open at nine,")}
+
+
+def test_a_sentence_that_fails_without_a_sound_is_struck() -> None:
+    shown = Shown()
+    shown.words.on_asked(response("1", "We open at nine."))
+    shown.words.on_given_up("1")
+    assert shown.heard == {"1.1": ("cut", "")}
+
+
+def test_marks_count_anew_with_each_stream() -> None:
+    shown = Shown()
+    shown.say("1", "Hello!", 500)
+    shown.words.on_cut(500)
+    shown.words.on_stream()
+    shown.say("1", "We were cut off.", 900)
+    shown.words.on_heard("1")
+    assert shown.heard == {"1.1": ("cut", ""), "2.1": ("heard", "We were cut off.")}
+
+
+@pytest.mark.parametrize(
+    ("share", "words"), [(0, ""), (0.2, "We"), (0.5, "We open"), (0.97, "We open at nine.")]
+)
+def test_what_was_heard_ends_with_a_word(share: float, words: str) -> None:
+    assert heard_words("We open at nine.", share) == words
+
+
+def test_the_times_of_a_turn_begin_with_the_last_word() -> None:
+    watch = Stopwatch()
+    assert watch.sound_came(1.0) is None  # the greeting
+    watch.caller_stopped(5.0)
+    watch.transcribed(5.9)
+    assert watch.sound_came(7.5) is None  # a filler: no text has come
+    watch.text_came(8.0)
+    watch.text_came(8.1)
+    turn = watch.sound_came(8.3)
+    assert str(turn) == (
+        "after the last word: transcript 0.9 s, first text 3.0 s, first audio 3.3 s"
+    )
+    assert watch.sound_came(8.5) is None
+    assert watch.turns == [turn]
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"model": "gpt-6-luna", "input": "Hello"}, ["Hello"]),
+        ({"input": [{"role": "user", "content": "Hello"}]}, ["Hello"]),
+        ({"items": [{"role": "user", "content": "[Phone call.]"}]}, ["[Phone call.]"]),
+        ({"messages": [{"role": "user", "content": "[Phone call.]"}]}, ["[Phone call.]"]),
+        ({"role": "user", "content": "Hello"}, ["Hello"]),
+        ({"items": [{"type": "function_call_output", "output": "no"}]}, []),
+        ({}, []),
+    ],
+)
+def test_what_the_workflow_is_told_is_found_in_every_kind_of_request(
+    body: dict[str, Any], told: list[str]
+) -> None:
+    assert messages_in(body) == told
+
+
+def test_the_text_of_a_reply_is_found_in_every_kind_of_event() -> None:
+    assert text_of({"type": "response.output_text.delta", "delta": "It"}) == "It"
+    run = {"object": "thread.message.delta", "delta": {"content": [{"text": {"value": "It"}}]}}
+    assert text_of(run) == "It"
+    assert text_of({"type": "response.created"}) == ""
+
+
+# --- sound ------------------------------------------------------------------------------------
+
+
+def loudness(mulaw: bytes) -> int:
+    return audioop.rms(mulaw_to_pcm16(mulaw), 2)
+
+
+def test_the_microphone_is_cut_into_frames_and_silence_fills_the_gaps() -> None:
+    handset = BrowserHandset(lambda audio: None)
+    sound = ToneVoice().speak("Hello")[: 2 * 240]
+    handset.take(sound)
+    assert handset.speak() == pcm16_to_mulaw(sound)[:FRAME]
+    assert handset.speak() == SILENCE  # 10 ms aren't enough
+    handset.take(sound)
+    assert handset.speak() == (pcm16_to_mulaw(sound)[FRAME:] + pcm16_to_mulaw(sound))[:FRAME]
+
+
+def test_a_microphone_that_is_ahead_loses_the_oldest_sound() -> None:
+    handset = BrowserHandset(lambda audio: None)
+    sound = ToneVoice().speak("Far too much at once")
+    handset.take(sound)
+    assert handset.speak() == pcm16_to_mulaw(sound)[-240:-80]
+    assert handset.speak() == SILENCE
+
+
+def test_the_cafe_is_heard_but_hardly_taken_for_speech() -> None:
+    cafe = Cafe()
+    levels = [loudness(cafe.next_frame()) for _ in range(200)]
+    assert sum(levels) / len(levels) > THRESHOLD / 10
+    assert sum(level > THRESHOLD for level in levels) < 5
+
+
+def test_a_speakerphone_returns_the_agent_a_little_later_and_softer() -> None:
+    handset = BrowserHandset(lambda audio: None)
+    handset.echo = Echo().returned
+    agent = pcm16_to_mulaw(ToneVoice().speak("Hello"))[2 * FRAME :][:FRAME]
+    picked_up = []
+    for _ in range(12):
+        handset.hear(agent)
+        picked_up.append(loudness(handset.speak()))
+    assert picked_up[:6] == [0] * 6
+    assert 0 < picked_up[-1] < loudness(agent) / 2
+    assert picked_up[-1] > THRESHOLD  # or it would break nothing

@@ -1,0 +1,75 @@
+// The sound of a call: the browser's microphone and loudspeaker as a telephone has them.
+
+const BAND = 3400; // Hz; a phone passes no more
+const BUSY = [480, 620]; // Hz
+
+export class Line {
+  // `send` gets 10 ms of the microphone at a time, PCM16 at 8 kHz.
+  constructor(send) {
+    this.send = send;
+    this.context = null;
+    this.track = null;
+    this.muted = false;
+  }
+
+  // Raises what getUserMedia does if there is no microphone to be had.
+  async open() {
+    const wanted = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
+    const stream = await navigator.mediaDevices.getUserMedia({ audio: wanted });
+    this.track = stream.getAudioTracks()[0];
+    this.mute(this.muted);
+    this.context = new AudioContext({ latencyHint: "interactive" });
+    await this.context.audioWorklet.addModule("/page/sound.js");
+    this.microphone = new AudioWorkletNode(this.context, "microphone", { numberOfOutputs: 0 });
+    this.microphone.port.onmessage = ({ data }) => this.send(data);
+    this.chain(this.context.createMediaStreamSource(stream), this.microphone);
+    this.earpiece = new AudioWorkletNode(this.context, "earpiece", { numberOfInputs: 0 });
+    this.chain(this.earpiece, this.context.destination);
+  }
+
+  // Two filters in a row: what is beyond a phone's band would come back as noise.
+  chain(source, sink) {
+    const filter = () => new BiquadFilterNode(this.context, { type: "lowpass", frequency: BAND });
+    source.connect(filter()).connect(filter()).connect(sink);
+  }
+
+  play(pcm16) {
+    this.earpiece?.port.postMessage(pcm16);
+  }
+
+  mute(on) {
+    this.muted = on;
+    if (this.track) this.track.enabled = !on;
+  }
+
+  async busy(seconds) {
+    const end = this.context.currentTime + seconds;
+    const gain = new GainNode(this.context, { gain: 0 });
+    for (let at = this.context.currentTime; at < end; at += 1) {
+      gain.gain.setValueAtTime(0.1, at).setValueAtTime(0, at + 0.5);
+    }
+    gain.connect(this.context.destination);
+    const tones = BUSY.map((frequency) => new OscillatorNode(this.context, { frequency }));
+    for (const tone of tones) {
+      tone.connect(gain);
+      tone.start();
+      tone.stop(end);
+    }
+    await new Promise((done) => { tones[0].onended = done; });
+  }
+
+  async close() {
+    this.track?.stop();
+    const context = this.context;
+    this.track = this.context = this.earpiece = null;
+    await context?.close();
+  }
+}
+
+// Loudness of PCM16, 0 to 1, on a scale on which speech fills most of the room.
+export function loudness(pcm16) {
+  let sum = 0;
+  for (const sample of pcm16) sum += sample * sample;
+  const rms = Math.sqrt(sum / Math.max(1, pcm16.length)) / 32768;
+  return Math.min(1, Math.sqrt(rms * 4));
+}

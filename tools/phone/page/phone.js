@@ -1,0 +1,209 @@
+// The phone's page: what is pressed goes to the tool by one socket, what comes back is shown.
+
+import { Line, loudness } from "/page/line.js";
+import { Timeline } from "/page/timeline.js";
+
+const KEYS = "123456789*0#";
+const HEARD = 0.12; // loudness that counts as somebody's voice
+const BUSY_SECONDS = 4;
+const DRAW_MS = 100;
+const NO_MICROPHONE = "The browser gave no microphone. Allow it for this page, then call again.";
+const GONE = "make phone has ended. Start it again, and open the link that it prints.";
+const ELSEWHERE = "The phone is open in another window.";
+
+const find = (id) => document.getElementById(id);
+const socket = new WebSocket(`ws://${location.host}/socket`);
+socket.binaryType = "arraybuffer";
+const ask = (request) => socket.send(JSON.stringify(request));
+const line = new Line(onMicrophone);
+const timeline = new Timeline(find("timeline"));
+const level = { caller: 0, agent: 0 };
+const status = (text) => { if (find("status").textContent !== text) find("status").textContent = text; };
+let inCall = false;
+
+// --- the phone ---------------------------------------------------------------------------------
+
+function onMicrophone(pcm16) {
+  level.caller = Math.max(level.caller, loudness(pcm16));
+  if (inCall && socket.readyState === WebSocket.OPEN) socket.send(pcm16);
+}
+
+function onSound(pcm16) {
+  line.play(pcm16);
+  level.agent = loudness(pcm16);
+  timeline.add(level.caller, level.agent);
+  find("you").style.setProperty("--level", `${100 * level.caller}%`);
+  find("agent").style.setProperty("--level", `${100 * level.agent}%`);
+  find("agent").classList.toggle("speaks", level.agent > HEARD);
+  level.caller = 0;
+}
+
+async function call() {
+  find("trouble").textContent = "";
+  find("call").disabled = true;
+  try {
+    await line.open();
+  } catch (error) {
+    find("trouble").textContent = `${NO_MICROPHONE} (${error.message})`;
+    find("call").disabled = false;
+    return;
+  }
+  for (const id of ["entries", "log"]) find(id).replaceChildren();
+  find("saved").hidden = true;
+  timeline.clear();
+  inCall = true;
+  showButtons();
+  status("Ringing …");
+  ask({ do: "call" });
+}
+
+function showButtons() {
+  const button = find("call");
+  button.disabled = socket.readyState !== WebSocket.OPEN;
+  button.textContent = inCall ? "Hang up" : "Call";
+  button.classList.toggle("ends", inCall);
+  for (const each of [find("mute"), ...find("keypad").children]) each.disabled = !inCall;
+}
+
+async function onCall({ state, why }) {
+  if (state === "talking") return status("You are connected");
+  inCall = false;
+  showButtons();
+  status(`Call over: ${why}`);
+  find("saved").hidden = timeline.seconds === 0;
+  for (const meter of document.querySelectorAll(".meters i")) {
+    meter.style.setProperty("--level", "0%");
+    meter.classList.remove("speaks");
+  }
+  if (why.endsWith("busy")) await line.busy(BUSY_SECONDS);
+  await line.close();
+}
+
+function press(keys) {
+  if (inCall) ask({ do: "press", keys });
+}
+
+// --- what is shown ------------------------------------------------------------------------------
+
+function onEntry(entry) {
+  const id = `entry-${entry.id}`;
+  let item = find(id);
+  const list = find("entries");
+  const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 60;
+  if (!item) {
+    item = list.appendChild(document.createElement("li"));
+    item.id = id;
+  }
+  item.dataset.who = entry.who;
+  item.dataset.state = entry.state ?? "";
+  item.replaceChildren(...(entry.who === "agent" ? sentence(entry) : [told(entry)]));
+  if (atEnd) list.scrollTop = list.scrollHeight;
+  announce(entry);
+}
+
+function told({ who, text }) {
+  const names = { workflow: "workflow is told: ", twilio: "Twilio's voice says: " };
+  return (names[who] ?? "") + text;
+}
+
+function sentence({ text, state, heard }) {
+  const rest = document.createElement(state === "cut" ? "s" : "span");
+  rest.textContent = text.slice(heard);
+  if (state !== "cut") rest.className = "coming";
+  return [text.slice(0, heard), rest];
+}
+
+// What a screen reader says: not the agent's words, which are heard.
+function announce({ who, text, state }) {
+  if (who === "agent" || who === "workflow" || (who === "caller" && state !== "said")) return;
+  const said = document.createElement("span");
+  said.textContent = `${who}: ${text}. `;
+  find("announce").append(said);
+}
+
+function onLog({ text }) {
+  const log = find("log");
+  log.append(`${text}\n`);
+  log.scrollTop = log.scrollHeight;
+}
+
+function onWelcome({ number, break: breaks, real, simulated }) {
+  find("number").textContent = number;
+  status("Press Call, and speak when you are greeted");
+  const facts = [...real.map((what) => `real: ${what}`), ...simulated.map((what) => `not real: ${what}`)];
+  find("real").replaceChildren(...facts.map((what) => {
+    const item = document.createElement("li");
+    item.textContent = what;
+    return item;
+  }));
+  find("breaks").replaceChildren(...breaks.map(breakButton));
+  showButtons();
+}
+
+function breakButton({ name, label, about, stays }) {
+  const button = document.createElement("button");
+  const small = document.createElement("small");
+  button.id = `break-${name}`;
+  small.textContent = about;
+  button.append(label, small);
+  if (stays) button.ariaPressed = "false";
+  button.onclick = () => {
+    const on = button.ariaPressed !== "true";
+    if (stays) button.ariaPressed = String(on);
+    ask({ do: "break", what: name, on });
+  };
+  return button;
+}
+
+function onTurn(turn) {
+  timeline.turns.push(turn);
+  const seconds = (turn.steps.at(-1)[1] - turn.last_word).toFixed(1);
+  find("timeline").ariaLabel = `Both sides' sound; the last answer came after ${seconds} seconds`;
+}
+
+const SHOW = {
+  welcome: onWelcome,
+  call: onCall,
+  entry: onEntry,
+  log: onLog,
+  turn: onTurn,
+  "barge-in": ({ at }) => timeline.bargeIns.push(at),
+  speaks: ({ on }) => find("you").classList.toggle("speaks", on),
+  trouble: ({ text }) => { find("trouble").textContent = text; },
+};
+
+// --- the beginning -----------------------------------------------------------------------------
+
+socket.onmessage = ({ data }) => {
+  if (data instanceof ArrayBuffer) return onSound(new Int16Array(data));
+  const entry = JSON.parse(data);
+  return SHOW[entry.show](entry);
+};
+socket.onclose = ({ code }) => {
+  inCall = false;
+  showButtons();
+  status(code === 4001 ? ELSEWHERE : GONE);
+  line.close();
+};
+
+for (const key of KEYS) {
+  const button = find("keypad").appendChild(document.createElement("button"));
+  button.textContent = key;
+  button.ariaLabel = { "*": "star", "#": "hash" }[key] ?? key;
+  button.disabled = true;
+  button.onclick = () => press(key);
+}
+find("call").onclick = () => (inCall ? ask({ do: "hang up" }) : call());
+find("mute").onclick = () => {
+  line.mute(!line.muted);
+  find("mute").ariaPressed = String(line.muted);
+};
+document.addEventListener("keydown", ({ key, ctrlKey, metaKey, altKey }) => {
+  if (key.length === 1 && KEYS.includes(key) && !ctrlKey && !metaKey && !altKey) press(key);
+});
+
+setInterval(() => {
+  timeline.draw();
+  const seconds = Math.floor(timeline.seconds);
+  find("clock").textContent = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+}, DRAW_MS);
