@@ -19,7 +19,7 @@ USABLE := -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))'
 
 help:
 	@echo 'make demo    hear a phone call through the real app (SCENARIO=barge-in and others; SCENARIO=list)'
-	@echo 'make phone   talk to the agent in your browser, through the real phone path'
+	@echo 'make phone   talk to the agent in your browser, through the real phone path (LIVE=1, APP=https://host)'
 	@echo 'make run     serve, with the settings in .env'
 	@echo 'make chat    type to your workflow instead of calling it'
 	@echo 'make test    run the fast tests, in about two minutes'
@@ -33,8 +33,9 @@ help:
 demo: .venv/.demo
 	@$(PYTHON) -m tools.demo $(SCENARIO)
 
-phone: .venv/.demo
-	@$(PYTHON) -m tools.phone $(PHONE)
+# The models of ears and mouth aren't needed where the real OpenAI listens and speaks
+phone: $(if $(LIVE)$(APP),.venv/.app,.venv/.demo)
+	@$(PYTHON) -m tools.phone $(if $(LIVE),--live) $(if $(APP),--app $(APP)) $(PHONE)
 
 run: .venv/.app
 	@$(PYTHON) app.py

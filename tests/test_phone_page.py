@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.cookiejar import CookieJar
 from typing import Any
 
@@ -20,8 +21,18 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
-from tools.phone.exchange import Exchange, SimulatedExchange
+from tools.app_process import DEFAULTS
+from tools.harness import AUTH_TOKEN, CALLED, PUBLIC_URL, Service
+from tools.phone.exchange import (
+    Exchange,
+    LiveExchange,
+    NotStarted,
+    RemoteExchange,
+    SimulatedExchange,
+    own_network,
+)
 from tools.phone.web import PhoneServer
+from tools.simulator.openai_server import OpenAISimulator
 from tools.simulator.speech import ToneReceiver, ToneVoice
 from tools.simulator.twilio_network import PhoneNetwork
 from tools.simulator.waiting import PATIENCE
@@ -150,15 +161,39 @@ class PagePlayer:
 # --- who may use it ---------------------------------------------------------------------------
 
 
-@pytest.fixture
-def idle() -> Iterator[PhoneServer]:
-    """A phone with a network and no app."""
-    exchange = Exchange()
-    with exchange.network:
+@contextmanager
+def serving(exchange: Exchange) -> Iterator[PhoneServer]:
+    """Serve the page of an exchange."""
+    with exchange:
         server = PhoneServer(exchange)
         exchange.network.run(server.open())
         yield server
         exchange.network.run(server.close())
+
+
+@contextmanager
+def calling(browser: Browser, greeting: str = GREETING) -> Iterator[PagePlayer]:
+    """Have the page in a call, and hang up."""
+    with browser.socket() as socket:
+        page = PagePlayer(socket)
+        page.ask("call")
+        page.wait_for_heard(greeting)
+        yield page
+        page.close()
+
+
+def opened(server: PhoneServer) -> Browser:
+    """Open the link."""
+    browser = Browser(server)
+    browser.get(server.link)
+    return browser
+
+
+@pytest.fixture
+def idle() -> Iterator[PhoneServer]:
+    """A phone with a network and no app."""
+    with serving(Exchange(own_network())) as server:
+        yield server
 
 
 def test_the_link_opens_the_page_once_and_for_one_browser(idle: PhoneServer) -> None:
@@ -202,8 +237,7 @@ def test_only_this_machine_is_listened_to(idle: PhoneServer) -> None:
 
 
 def test_the_window_opened_last_has_the_phone(idle: PhoneServer) -> None:
-    browser = Browser(idle)
-    browser.get(idle.link)
+    browser = opened(idle)
     with browser.socket() as first:
         first.recv(PATIENCE)
         with browser.socket() as second:
@@ -220,8 +254,7 @@ def test_the_window_opened_last_has_the_phone(idle: PhoneServer) -> None:
 def test_nonsense_from_the_page_is_answered_and_nothing_ends(
     idle: PhoneServer, nonsense: str
 ) -> None:
-    browser = Browser(idle)
-    browser.get(idle.link)
+    browser = opened(idle)
     with browser.socket() as socket:
         assert json.loads(socket.recv(PATIENCE))["show"] == "welcome"
         socket.send(nonsense)
@@ -232,30 +265,16 @@ def test_nonsense_from_the_page_is_answered_and_nothing_ends(
 
 
 @pytest.fixture(scope="module")
-def phone() -> Iterator[PhoneServer]:
-    """The whole of it, with tones for ears and mouth."""
-    with SimulatedExchange(VOICE, VOICE) as exchange:
-        server = PhoneServer(exchange)
-        exchange.network.run(server.open())
-        yield server
-        exchange.network.run(server.close())
-
-
-@pytest.fixture(scope="module")
-def browser(phone: PhoneServer) -> Browser:
-    browser = Browser(phone)
-    browser.get(phone.link)
-    return browser
+def browser() -> Iterator[Browser]:
+    """A browser with a phone to all of it, with tones for ears and mouth."""
+    with serving(SimulatedExchange(VOICE, VOICE)) as server:
+        yield opened(server)
 
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[PagePlayer]:
-    with browser.socket() as socket:
-        page = PagePlayer(socket)
-        page.ask("call")
-        page.wait_for_heard(GREETING)
+    with calling(browser) as page:
         yield page
-        page.close()
     network = network_of(browser.server)
     for call in network.placed:
         call.wait_ended()
@@ -378,3 +397,63 @@ def test_somebody_else_calls_and_hears_the_busy_tone(page: PagePlayer) -> None:
     page.wait_for_text("you", "the busy tone")
     page.say("I need an oil change")
     page.wait_for_heard("Certainly.")
+
+
+# --- other apps and another OpenAI ------------------------------------------------------------
+
+NO_SETTINGS = dict.fromkeys(DEFAULTS, "")
+
+
+@whole_call
+@together
+def test_with_keys_the_owners_own_workflow_is_called_and_watched_as_well() -> None:
+    with OpenAISimulator(ears=VOICE, mouth=VOICE) as openai:
+        own = {
+            "OPENAI_API_KEY": openai.api_key,
+            "OPENAI_BASE_URL": openai.base_url,
+            "AGENT_BASE_URL": openai.base_url,
+            "AGENT_API_KEY": openai.api_key,
+            "AGENT_WORKFLOW_ID": "workflow.json",
+            "GREETING": "My own greeting.",
+            "TWILIO_AUTH_TOKEN": AUTH_TOKEN,  # of the real Twilio: not used here
+        }
+        with (
+            serving(LiveExchange({**NO_SETTINGS, **own})) as server,
+            calling(opened(server), "My own greeting.") as page,
+        ):
+            page.say("Hello")
+            page.wait_for_heard("You said: Hello.")
+            assert page.texts("workflow")[-1] == "Hello"
+        assert openai.refusals == []
+
+
+@whole_call
+@together
+def test_an_app_that_does_not_start_is_told_with_its_own_words() -> None:
+    with pytest.raises(NotStarted, match=r"OPENAI_API_KEY"), LiveExchange(NO_SETTINGS):
+        pass
+
+
+@whole_call
+@pytest.mark.parametrize("mode", ["threads"], scope="session")
+def test_an_app_that_runs_elsewhere_is_called_as_twilio_calls_it(service: Service) -> None:
+    own = {
+        "TWILIO_ACCOUNT_SID": service.network.account_sid,
+        "TWILIO_AUTH_TOKEN": AUTH_TOKEN,
+        "TWILIO_PHONE_NUMBER": CALLED,
+        "WEBHOOK_URL": PUBLIC_URL,
+    }
+    exchange = RemoteExchange(service.url, {**NO_SETTINGS, **own})
+    with serving(exchange) as server, opened(server).socket() as socket:
+        page = PagePlayer(socket)
+        page.ask("call")
+        page.wait(lambda: "Hello!" in page.ear.text(), "greeting")
+        page.say("What time is it?")
+        page.wait(lambda: "You said: What time is it?." in page.ear.text(), "answer")
+        page.close()
+    assert exchange.network.refusals == []
+
+
+def test_without_the_token_no_app_elsewhere_can_be_called() -> None:
+    with pytest.raises(NotStarted, match="TWILIO_AUTH_TOKEN"):
+        RemoteExchange("https://voice.example.com", NO_SETTINGS)

@@ -12,12 +12,38 @@ import sys
 import threading
 
 from tools.demo.voices import Voices
-from tools.phone.exchange import Exchange, SimulatedExchange
+from tools.phone.exchange import (
+    Exchange,
+    LiveExchange,
+    NotStarted,
+    RemoteExchange,
+    SimulatedExchange,
+    own_settings,
+)
 from tools.phone.web import PhoneServer
+
+COSTS = "Each call uses the OpenAI account of your settings, and costs money."
+
+
+def make_exchange(options: argparse.Namespace) -> Exchange:
+    """Make what the phone is connected to, and say what is to be known about it."""
+    if options.app:
+        return RemoteExchange(options.app, own_settings())
+    if options.live:
+        print(COSTS, flush=True)
+        return LiveExchange(own_settings())
+    print("Loading the ears and the mouth ...", flush=True)
+    voices = Voices()
+    exchange = SimulatedExchange(voices.ears, voices.mouth)
+    exchange.real += voices.real
+    exchange.simulated += voices.missing
+    for what in voices.missing:
+        print(f"not real: {what}")
+    return exchange
 
 
 def serve(exchange: Exchange, port: int) -> None:
-    """Serve the page until interrupted."""
+    """Serve the page until interrupted. Raises OSError if the port is taken."""
     server = PhoneServer(exchange, port)
     exchange.network.run(server.open())
     print(f"\n  Talk to your agent: {server.link}\n\nCtrl-C ends it.", flush=True)
@@ -31,19 +57,20 @@ def serve(exchange: Exchange, port: int) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.phone", description=__doc__)
-    parser.add_argument("--port", type=int, default=0, help="of the page (0: a free one)")
+    add = parser.add_argument
+    add("--port", type=int, default=0, help="of the page (0: a free one)")
+    add("--live", action="store_true", help="with the real OpenAI and your workflow; costs money")
+    add("--app", help="call an app that runs already, such as https://voice.example.com")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    print("Loading the ears and the mouth ...", flush=True)
-    voices = Voices()
-    for what in voices.missing:
-        print(f"not real: {what}")
-    exchange = SimulatedExchange(voices.ears, voices.mouth)
-    exchange.real += voices.real
-    exchange.simulated += voices.missing
-    print("Starting the app ...", flush=True)
-    with exchange:
-        serve(exchange, options.port)
+    try:
+        with make_exchange(options) as exchange:
+            serve(exchange, options.port)
+    except (NotStarted, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nNot started.")
     return 0
 
 

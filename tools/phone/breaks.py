@@ -49,7 +49,7 @@ class Breaker:
         buttons = dict(SOUNDS)
         if self._exchange.app:
             buttons |= APP
-        if self._exchange.tap:
+        if self._exchange.taps:
             buttons |= OPENAI
         return buttons
 
@@ -91,15 +91,15 @@ class Breaker:
                 os.kill(pid, signal.SIGKILL)
 
     def stop_openai(self, _: bool) -> None:
-        assert self._exchange.tap
-        flowing = self._exchange.tap.flowing
-        flowing.clear()
         self._tell(f"you stopped OpenAI for {STANDSTILL_SECONDS:.0f} s")
-        asyncio.get_running_loop().call_later(STANDSTILL_SECONDS, flowing.set)
+        loop = asyncio.get_running_loop()
+        for tap in self._exchange.taps:
+            tap.flowing.clear()
+            loop.call_later(STANDSTILL_SECONDS, tap.flowing.set)
 
     def slow_workflow(self, on: bool) -> None:
-        assert self._exchange.tap
-        self._exchange.tap.thinking = SLOW_SECONDS if on else 0.0
+        for tap in self._exchange.taps:
+            tap.thinking = SLOW_SECONDS if on else 0.0
 
     def full(self, on: bool) -> None:
         """Have somebody else call: the app is set to take one call at a time."""
