@@ -9,7 +9,7 @@ import pytest
 
 from tools.phone.agent_words import AgentSentence, AgentWords, heard_words
 from tools.phone.breaks import Cafe, Echo
-from tools.phone.handset import BrowserHandset
+from tools.phone.handset import BrowserHandset, JitterBuffer
 from tools.phone.turn_times import Stopwatch
 from tools.phone.watch import messages_in, text_of
 from tools.simulator.openai_hearing import RMS_AT_FULL_THRESHOLD
@@ -91,6 +91,13 @@ def test_marks_count_anew_with_each_stream() -> None:
     assert shown.heard == {"1.1": ("cut", ""), "2.1": ("heard", "We were cut off.")}
 
 
+def test_a_sentence_of_which_all_was_played_when_it_was_cut_is_heard() -> None:
+    shown = Shown()
+    shown.say("1", "We open at nine.", 1600)
+    shown.words.on_cut(20)
+    assert shown.heard == {"1.1": ("heard", "We open at nine.")}
+
+
 @pytest.mark.parametrize(
     ("share", "words"), [(0, ""), (0.2, "We"), (0.5, "We open"), (0.97, "We open at nine.")]
 )
@@ -156,12 +163,28 @@ def test_the_microphone_is_cut_into_frames_and_silence_fills_the_gaps() -> None:
     assert handset.speak() == (pcm16_to_mulaw(sound)[FRAME:] + pcm16_to_mulaw(sound))[:FRAME]
 
 
-def test_a_microphone_that_is_ahead_loses_the_oldest_sound() -> None:
-    handset = BrowserHandset(lambda audio: None)
-    sound = ToneVoice().speak("Far too much at once")
-    handset.take(sound)
-    assert handset.speak() == pcm16_to_mulaw(sound)[-240:-80]
-    assert handset.speak() == SILENCE
+def test_sound_that_comes_late_once_is_caught_up_within_two_seconds() -> None:
+    buffer = JitterBuffer()
+    buffer.put(SILENCE * 2)  # of a browser that stood still
+    sound = pcm16_to_mulaw(ToneVoice().speak("x" * 1000))
+    frames = [sound[at : at + FRAME] for at in range(0, 120 * FRAME, FRAME)]
+    lag = []
+    for number, frame in enumerate(frames):
+        buffer.put(frame)
+        taken = buffer.take()
+        lag.append(number - frames.index(taken) if taken in frames else None)
+    assert lag[10] == 2  # frames
+    assert lag[-1] is None  # less than a frame, so no frame of the original
+    buffer.put(frames[0])
+    assert buffer.take()[: FRAME // 4] == frames[-1][-FRAME // 4 :]
+
+
+def test_a_browser_that_stood_still_for_long_leaves_most_of_it_out() -> None:
+    buffer = JitterBuffer()
+    buffer.put(pcm16_to_mulaw(ToneVoice().speak("x" * 100)))
+    taken = [buffer.take() for _ in range(20)]
+    assert taken[2] != SILENCE
+    assert taken[3:] == [SILENCE] * 17
 
 
 def test_the_cafe_is_heard_but_hardly_taken_for_speech() -> None:

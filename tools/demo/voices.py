@@ -22,13 +22,18 @@ NO_MOUTH = (
     " requirements-demo.txt ({})"
 )
 
+NOT_WANTED = None, "not wanted"
+
 
 class Voices:
-    """Ears and a mouth: Moonshine and Hibari, or what stands in for them. Loading takes seconds."""
+    """Ears and a mouth: Moonshine and Hibari, or what stands in for them.
 
-    def __init__(self) -> None:
-        self.real_ears, no_ears = _make(MoonshineEars)
-        self.real_mouth, no_mouth = _make(HibariMouth)
+    Loading the models takes seconds, and using them much of a core; `models` says whether to.
+    """
+
+    def __init__(self, models: bool = True) -> None:
+        self.real_ears, no_ears = _make(MoonshineEars) if models else NOT_WANTED
+        self.real_mouth, no_mouth = _make(HibariMouth) if models else NOT_WANTED
         self.real: list[str] = []
         self.missing: list[str] = []
         self._tell(self.real_ears, REAL_EARS, NO_EARS.format(no_ears))

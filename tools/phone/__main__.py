@@ -33,7 +33,7 @@ def make_exchange(options: argparse.Namespace) -> Exchange:
         print(COSTS, flush=True)
         return LiveExchange(own_settings())
     print("Loading the ears and the mouth ...", flush=True)
-    voices = Voices()
+    voices = Voices(options.models)
     exchange = SimulatedExchange(voices.ears, voices.mouth)
     exchange.real += voices.real
     exchange.simulated += voices.missing
@@ -61,6 +61,7 @@ def main() -> int:
     add("--port", type=int, default=0, help="of the page (0: a free one)")
     add("--live", action="store_true", help="with the real OpenAI and your workflow; costs money")
     add("--app", help="call an app that runs already, such as https://voice.example.com")
+    add("--no-models", dest="models", action="store_false", help="spare the machine: no real ears")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

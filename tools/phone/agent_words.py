@@ -34,8 +34,8 @@ class AgentSentence:
         if not self.whole:
             length = max(length, MS_PER_LETTER * len(self.text))
         played = max(0.0, self.sent_ms - unheard_ms)
-        self.state = CUT
         self.heard = heard_words(self.text, played / length if length else 0.0)
+        self.state = HEARD if self.heard == self.text else CUT
 
 
 class AgentWords:

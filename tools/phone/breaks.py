@@ -75,6 +75,9 @@ class Breaker:
     def echo(self, on: bool) -> None:
         self._handset.echo = Echo().returned if on else None
 
+    def sidetone(self, on: bool) -> None:
+        self._handset.sidetone = on
+
     # --- connections ----------------------------------------------------------------------------
 
     def drop_stream(self, _: bool) -> None:
@@ -115,6 +118,7 @@ SOUNDS = {
     "cough": Breakage("Cough", "a noise, no words", False, Breaker.cough),
     "cafe": Breakage("Café", "voices around you", True, Breaker.cafe),
     "echo": Breakage("Speakerphone", "your phone returns the agent's voice", True, Breaker.echo),
+    "self": Breakage("Hear yourself", "as the agent hears you", True, Breaker.sidetone),
     "drop": Breakage("Drop the stream", "reset its connection", False, Breaker.drop_stream),
 }
 APP = {

@@ -126,10 +126,15 @@ def stereo_wav(left: bytes, right: bytes) -> bytes:
     samples[1::2] = array("h", mulaw_to_pcm16(right[:length]))
     if sys.byteorder == "big":
         samples.byteswap()
+    return wav_file(samples.tobytes(), channels=2)
+
+
+def wav_file(pcm16: bytes, channels: int = 1) -> bytes:
+    """Return a WAV, 8 kHz, of PCM16."""
     file = io.BytesIO()
     with wave.open(file, "wb") as wav:
-        wav.setnchannels(2)
+        wav.setnchannels(channels)
         wav.setsampwidth(2)
         wav.setframerate(8000)
-        wav.writeframes(samples.tobytes())
+        wav.writeframes(pcm16)
     return file.getvalue()

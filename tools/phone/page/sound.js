@@ -2,10 +2,9 @@
 
 const RATE = 8000;
 const PIECE = 80; // samples of the microphone in a message: 10 ms
-const KEPT = 8000; // samples that can wait for the earpiece: a second
-const TOO_MUCH = 640; // 80 ms: so much late, some is left out
-const MARGIN = 40; // 5 ms: what the first sound waits, and how much more after each gap
-const MOST_MARGIN = 480;
+const KEPT = 640; // samples that can wait for the earpiece: 80 ms
+const CUSHION = 40; // of them may wait for nothing: 5 ms
+const SECOND = 50; // pieces for the earpiece, of 20 ms each
 
 class Microphone extends AudioWorkletProcessor {
   constructor() {
@@ -39,17 +38,28 @@ class Microphone extends AudioWorkletProcessor {
 class Earpiece extends AudioWorkletProcessor {
   constructor() {
     super();
-    this.waiting = new Float32Array(KEPT);
-    this.first = this.end = 0; // counted from the beginning
+    this.sound = new Float32Array(KEPT); // a ring; places are counted from the beginning
+    this.first = this.end = 0;
     this.at = 0; // between the sample that plays and the next one
-    this.margin = MARGIN;
-    this.pause = MARGIN; // until sound that has come is played
+    this.pause = CUSHION; // until sound that has come is played
+    this.pieces = 0;
+    this.least = KEPT; // that was left when any piece of this second came
     this.port.onmessage = ({ data }) => this.take(data);
   }
 
   take(pcm16) {
-    for (const sample of pcm16) this.waiting[this.end++ % KEPT] = sample / 32768;
-    if (this.end - this.first > TOO_MUCH) this.first = this.end - TOO_MUCH / 2;
+    this.least = Math.min(this.least, this.end - this.first);
+    for (const sample of pcm16) this.sound[this.end++ % KEPT] = sample / 32768;
+    this.first = Math.max(this.first, this.end - KEPT);
+    if (++this.pieces === SECOND) this.catchUp();
+  }
+
+  // What has waited for nothing all through a second is left out: what is late once stays so no
+  // longer.
+  catchUp() {
+    this.first += Math.max(0, this.least - CUSHION);
+    this.least = KEPT;
+    this.pieces = 0;
   }
 
   process(_, [[output]]) {
@@ -59,16 +69,15 @@ class Earpiece extends AudioWorkletProcessor {
 
   next() {
     if (this.end - this.first < 2) {
-      if (!this.pause) this.margin = Math.min(MOST_MARGIN, this.margin + MARGIN);
-      this.pause = this.margin;
+      this.pause = CUSHION;
       return 0;
     }
     if (this.pause > 0) {
-      this.pause = Math.max(0, this.pause - RATE / sampleRate);
+      this.pause -= RATE / sampleRate;
       return 0;
     }
-    const a = this.waiting[this.first % KEPT];
-    const b = this.waiting[(this.first + 1) % KEPT];
+    const a = this.sound[this.first % KEPT];
+    const b = this.sound[(this.first + 1) % KEPT];
     const sample = a + (b - a) * this.at;
     this.at += RATE / sampleRate;
     if (this.at >= 1) {
