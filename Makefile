@@ -18,7 +18,7 @@ USABLE := -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))'
 .PHONY: help demo phone run chat soak stress test test-all test-rest bench lint clean venv
 
 help:
-	@echo 'make demo    hear a phone call through the real app (SCENARIO=barge-in and others; SCENARIO=list)'
+	@echo 'make demo    hear a phone call through the real app (SCENARIO=list; WATCH=1: on a page)'
 	@echo 'make phone   talk to the agent in your browser, through the real phone path (LIVE=1, APP=https://host)'
 	@echo 'make run     serve, with the settings in .env'
 	@echo 'make chat    type to your workflow instead of calling it'
@@ -31,7 +31,7 @@ help:
 	@echo 'make clean   remove what the others made'
 
 demo: .venv/.demo
-	@$(PYTHON) -m tools.demo $(SCENARIO)
+	@$(PYTHON) -m tools.demo $(SCENARIO) $(if $(WATCH),--watch)
 
 # The models of ears and mouth aren't needed where the real OpenAI listens and speaks
 phone: $(if $(LIVE)$(APP),.venv/.app,.venv/.demo)
@@ -77,7 +77,7 @@ bench: .venv/.app
 	@$(PYTHON) -m tools.bench $(BENCH)
 
 clean:
-	rm -rf .venv .venv-3.* .mypy_cache .ruff_cache .pytest_cache .hypothesis call*.wav call*.txt bench.json
+	rm -rf .venv .venv-3.* .mypy_cache .ruff_cache .pytest_cache .hypothesis call*.wav call*.txt call*.png bench.json
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # --- environments -----------------------------------------------------------------------------

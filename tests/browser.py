@@ -45,10 +45,10 @@ window.say = async (wav) => {
 
 
 @contextmanager
-def phone_command(*arguments: str) -> Iterator[tuple[Process, str]]:
-    """Run `python -m tools.phone`; give it and the link that it prints."""
-    command = [sys.executable, "-u", "-m", "tools.phone", *arguments]
-    process = Process(command, environment({}), cwd=HERE)
+def command(module: str, *arguments: str, cwd: Path = HERE) -> Iterator[tuple[Process, str]]:
+    """Run a command that has a page; give its process and the link that it prints."""
+    started = [sys.executable, "-u", "-m", module, *arguments]
+    process = Process(started, environment({"PYTHONPATH": str(HERE)}), cwd=cwd)
 
     def link() -> str:
         assert process.alive, process.output

@@ -31,7 +31,7 @@ from tools.phone.exchange import (
     SimulatedExchange,
     own_network,
 )
-from tools.phone.web import PhoneServer
+from tools.phone.web import PhoneServer, served
 from tools.simulator.openai_server import OpenAISimulator
 from tools.simulator.speech import ToneReceiver, ToneVoice
 from tools.simulator.twilio_network import PhoneNetwork
@@ -164,11 +164,8 @@ class PagePlayer:
 @contextmanager
 def serving(exchange: Exchange) -> Iterator[PhoneServer]:
     """Serve the page of an exchange."""
-    with exchange:
-        server = PhoneServer(exchange)
-        exchange.network.run(server.open())
+    with exchange, served(exchange) as server:
         yield server
-        exchange.network.run(server.close())
 
 
 @contextmanager

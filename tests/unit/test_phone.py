@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import audioop
+import io
+from array import array
 from typing import Any
 
 import pytest
 
+from tools.phone import picture
 from tools.phone.agent_words import AgentSentence, AgentWords, heard_words
 from tools.phone.breaks import Cafe, Echo
 from tools.phone.handset import BrowserHandset, JitterBuffer
-from tools.phone.turn_times import Stopwatch
+from tools.phone.turn_times import Stopwatch, TurnTimes
 from tools.phone.watch import messages_in, text_of
 from tools.simulator.openai_hearing import RMS_AT_FULL_THRESHOLD
+from tools.simulator.phone_sound import wav_file
 from tools.simulator.playback import FRAME, SILENCE
 from tools.simulator.speech import ToneVoice, mulaw_to_pcm16, pcm16_to_mulaw
 
+VOICE = ToneVoice()
 THRESHOLD = RMS_AT_FULL_THRESHOLD / 2  # of the shipped session: what is louder is speech
 
 
@@ -121,6 +126,15 @@ def test_the_times_of_a_turn_begin_with_the_last_word() -> None:
     assert watch.turns == [turn]
 
 
+def test_a_turn_that_the_caller_speaks_into_is_not_timed() -> None:
+    watch = Stopwatch()
+    watch.caller_stopped(5.0)
+    watch.transcribed(5.9)
+    watch.text_came(6.2)
+    watch.caller_speaks()
+    assert watch.sound_came(6.5) is None
+
+
 @pytest.mark.parametrize(
     ("body", "told"),
     [
@@ -155,7 +169,7 @@ def loudness(mulaw: bytes) -> int:
 
 def test_the_microphone_is_cut_into_frames_and_silence_fills_the_gaps() -> None:
     handset = BrowserHandset(lambda audio: None)
-    sound = ToneVoice().speak("Hello")[: 2 * 240]
+    sound = VOICE.speak("Hello")[: 2 * 240]
     handset.take(sound)
     assert handset.speak() == pcm16_to_mulaw(sound)[:FRAME]
     assert handset.speak() == SILENCE  # 10 ms aren't enough
@@ -166,7 +180,7 @@ def test_the_microphone_is_cut_into_frames_and_silence_fills_the_gaps() -> None:
 def test_sound_that_comes_late_once_is_caught_up_within_two_seconds() -> None:
     buffer = JitterBuffer()
     buffer.put(SILENCE * 2)  # of a browser that stood still
-    sound = pcm16_to_mulaw(ToneVoice().speak("x" * 1000))
+    sound = pcm16_to_mulaw(VOICE.speak("x" * 1000))
     frames = [sound[at : at + FRAME] for at in range(0, 120 * FRAME, FRAME)]
     lag = []
     for number, frame in enumerate(frames):
@@ -181,7 +195,7 @@ def test_sound_that_comes_late_once_is_caught_up_within_two_seconds() -> None:
 
 def test_a_browser_that_stood_still_for_long_leaves_most_of_it_out() -> None:
     buffer = JitterBuffer()
-    buffer.put(pcm16_to_mulaw(ToneVoice().speak("x" * 100)))
+    buffer.put(pcm16_to_mulaw(VOICE.speak("x" * 100)))
     taken = [buffer.take() for _ in range(20)]
     assert taken[2] != SILENCE
     assert taken[3:] == [SILENCE] * 17
@@ -197,7 +211,7 @@ def test_the_cafe_is_heard_but_hardly_taken_for_speech() -> None:
 def test_a_speakerphone_returns_the_agent_a_little_later_and_softer() -> None:
     handset = BrowserHandset(lambda audio: None)
     handset.echo = Echo().returned
-    agent = pcm16_to_mulaw(ToneVoice().speak("Hello"))[2 * FRAME :][:FRAME]
+    agent = pcm16_to_mulaw(VOICE.speak("Hello"))[2 * FRAME :][:FRAME]
     picked_up = []
     for _ in range(12):
         handset.hear(agent)
@@ -205,3 +219,28 @@ def test_a_speakerphone_returns_the_agent_a_little_later_and_softer() -> None:
     assert picked_up[:6] == [0] * 6
     assert 0 < picked_up[-1] < loudness(agent) / 2
     assert picked_up[-1] > THRESHOLD  # or it would break nothing
+
+
+# --- the picture ------------------------------------------------------------------------------
+
+
+def test_a_call_is_drawn_with_both_sides_and_the_times_of_its_turns() -> None:
+    image = pytest.importorskip("PIL.Image")
+    tone = VOICE.speak("x" * 50)
+    left, right = tone + bytes(len(tone)), bytes(len(tone)) + tone
+    samples = array("h", bytes(2 * len(left)))
+    samples[::2], samples[1::2] = array("h", left), array("h", right)
+    png = picture.draw_call(wav_file(samples.tobytes(), 2), [TurnTimes(1.0, 1.2, 1.3, 1.5)], [0.5])
+    drawn = image.open(io.BytesIO(png)).convert("RGB")
+
+    def colours(begin: float, end: float, y: int) -> set[str]:
+        """Return the colours from one second to another, so far above (-) or below the middle."""
+        columns = range(picture.MARGIN + int(begin * 40), picture.MARGIN + int(end * 40))
+        pixels = [drawn.getpixel((x, picture.MIDDLE + y)) for x in columns]
+        return {"#{:02x}{:02x}{:02x}".format(*pixel) for pixel in pixels}
+
+    assert picture.CALLER in colours(0.1, 0.9, -20)
+    assert picture.AGENT not in colours(0.1, 0.9, 20)
+    assert picture.AGENT in colours(1.2, 1.9, 20)
+    assert picture.WAIT in colours(1.0, 1.5, -100)
+    assert picture.BARGE_IN in colours(0.4, 0.6, 100)

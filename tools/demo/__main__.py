@@ -2,8 +2,9 @@
 
 The app runs as a process of its own, between a simulated Twilio and a simulated OpenAI. The caller
 is a script with recorded speech; a real recogniser hears it in the sound that the app relayed, and
-a real synthesizer speaks the replies. Writes `call.wav` (stereo: caller left, agent right) and
-`call.txt`, or `call-<scenario>.wav` and `.txt`; exits with 1 if the call did not go as scripted.
+a real synthesizer speaks the replies. Writes `call.wav` (stereo: caller left, agent right),
+`call.txt` and `call.png`, or `call-<scenario>.wav` and so on; exits with 1 if the call did not go
+as scripted.
 """
 
 from __future__ import annotations
@@ -14,24 +15,27 @@ import re
 import sys
 import wave
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from tools.app_process import DEFAULTS, Process, running
+from tools.app_process import DEFAULTS, eventually
 from tools.demo.caller import PATIENCE, Caller
 from tools.demo.notes import Notes, Page
-from tools.demo.receptionist import Receptionist
 from tools.demo.scenarios import SCENARIOS, Scenario
 from tools.demo.voices import Voices
 from tools.log_check import END_OF_CALL
-from tools.ports import ReservedPort
-from tools.simulator.openai_server import OpenAISimulator
+from tools.phone import picture
+from tools.phone.exchange import REAL_APP, SimulatedExchange
+from tools.phone.tap import Json
+from tools.phone.watch import CallWatch
+from tools.phone.web import served
 from tools.simulator.speech import Ears, ToneVoice, is_audible, pcm16_to_mulaw
-from tools.simulator.twilio_network import PhoneNetwork
+from tools.simulator.twilio_network import Call, PhoneNetwork
 
 TURNS = "{}; in {} of them the caller heard the reply before the workflow had written its last word"
 CHECK = "listening to {} again, the ears make out {:.0%} of the agent's words"
-REAL_APP = "the app: python app.py, a process of its own, over real sockets"
+PAGE_SECONDS = 600.0  # in which whoever wants to watch opens the page
 RECORDED = "the caller: synthetic speech, made beforehand (tools/audio)"
 SIMULATED = (
     "Twilio and the phone network; OpenAI Realtime, around the ears and the mouth; the workflow,"
@@ -42,36 +46,25 @@ SIMULATED = (
 class Demo:
     """One scenario, from loading the ears to the last check."""
 
-    def __init__(self, scenario: Scenario, stem: str) -> None:
+    def __init__(self, scenario: Scenario, stem: str, watched: bool) -> None:
         self.scenario, self.page = scenario, Page()
-        self.wav, self.txt = Path(f"{stem}.wav"), Path(f"{stem}.txt")
+        self.wav, self.txt, self.png = (Path(f"{stem}.{kind}") for kind in ("wav", "txt", "png"))
         self.problems: list[str] = []
         print("Loading the ears and the mouth ...", flush=True)
         self.voices = Voices()
-        self.mouth = self.voices.mouth
+        self._watched = watched
         self._say_what_is_missing()
 
     def run(self) -> int:
         """Have the call, write its files, and return the exit code."""
-        openai = OpenAISimulator(ears=self.voices.ears, mouth=self.mouth)
-        with ReservedPort() as port, openai, PhoneNetwork(voice_url=f"{port.url}/voice") as phone:
-            openai.realtime.keep_audio_events = False
-            settings = {
-                "PORT": str(port),
-                "TWILIO_ACCOUNT_SID": phone.account_sid,
-                "TWILIO_AUTH_TOKEN": phone.auth_token,
-                "TWILIO_PHONE_NUMBER": phone.number,
-                "TWILIO_API_URL": phone.api_url,
-                "WEBHOOK_URL": phone.public_url,
-                "OPENAI_API_KEY": openai.api_key,
-                "OPENAI_BASE_URL": openai.base_url,
-                "AGENT_WORKFLOW_ID": "workflow.json",
-                **self.scenario.settings,
-            }
-            self.mouth.speak(DEFAULTS["GREETING"], 8000)  # the first is the slowest
-            with running(port.url, settings) as app:
-                notes = self._have_call(phone, openai, app)
-        self._look_back(notes, phone)
+        mouth = self.voices.mouth
+        mouth.speak(DEFAULTS["GREETING"], 8000)  # the first is the slowest
+        about = self.scenario
+        exchange = SimulatedExchange(self.voices.ears, mouth, about.thinking, about.settings)
+        with exchange, self._place_call(exchange) as watch:
+            notes = self._have_call(exchange, watch.call)
+        self._look_back(notes, exchange.network)
+        self._draw(watch)
         self._say_what_is_real()
         for problem in self.problems:
             self.page.write()
@@ -79,11 +72,25 @@ class Demo:
         self.txt.write_text("\n".join(self.page.lines).strip() + "\n", "utf-8")
         return 1 if self.problems else 0
 
-    def _have_call(self, phone: PhoneNetwork, openai: OpenAISimulator, app: Process) -> Notes:
-        desk = Receptionist(self.scenario.thinking)
-        openai.brain.reply = desk.reply
+    @contextmanager
+    def _place_call(self, exchange: SimulatedExchange) -> Iterator[CallWatch]:
+        """Place the call; if it is to be watched, when the page's Call is pressed."""
+        if not self._watched:
+            yield exchange.call(show_nobody)
+            return
+        exchange.scripted = True
+        with served(exchange) as server:
+            print(
+                f"\n  Watch it: {server.link}\n\nThe call begins when you press Call.", flush=True
+            )
+            watch = eventually(lambda: server.watch, "call from the page", PAGE_SECONDS)
+            assert watch
+            yield watch
+
+    def _have_call(self, exchange: SimulatedExchange, call: Call) -> Notes:
+        openai, app, desk = exchange.openai, exchange.app, exchange.desk
+        assert app
         self.page.write(f"\n{self.scenario.about}. Each line appears when it has been heard.\n")
-        call = phone.call()
         with Notes(self.page, call, openai, app) as notes:
             caller = Caller(call, openai, desk, notes)
             try:
@@ -104,6 +111,15 @@ class Demo:
             heard_of = "heard that the caller cut in" if desk.cut_in else "heard of no interruption"
             self.problems.append(f"the workflow {heard_of}")
         return notes
+
+    def _draw(self, watch: CallWatch) -> None:
+        """Write a picture of the call."""
+        if not picture.AVAILABLE:
+            self.page.entry("picture", picture.NOT_AVAILABLE)
+            return
+        turns = watch.stopwatch.turns
+        self.png.write_bytes(picture.draw_call(self.wav.read_bytes(), turns, watch.barge_ins))
+        self.page.entry("picture", f"{self.png}, with the times of each turn")
 
     def _look_back(self, notes: Notes, phone: PhoneNetwork) -> None:
         """Check what has come of the call, and write its recording."""
@@ -153,6 +169,10 @@ class Demo:
             self.page.entry("simulated", what)
 
 
+def show_nobody(entry: Json) -> None:
+    """Show it on no page."""
+
+
 def in_one_piece(part: Sequence[str], whole: Sequence[str]) -> bool:
     """Tell whether `whole` has all of `part`, in its order and with nothing between."""
     return any(list(whole[at : at + len(part)]) == list(part) for at in range(len(whole)))
@@ -185,12 +205,18 @@ def main() -> int:
         epilog=f"scenarios:\n{list_of}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("scenario", nargs="?", default="booking")
-    name = parser.parse_args().scenario
+    parser.add_argument("scenario", nargs="?", default="booking", help="or list, which lists them")
+    parser.add_argument("--watch", action="store_true", help="show it in a browser, too")
+    options = parser.parse_args()
+    name = options.scenario
+    if name == "list":
+        print(list_of)
+        return 0
     if name not in SCENARIOS:
         print(f"There is no scenario {name!r}. There are:\n{list_of}", file=sys.stderr)
         return 2
-    return Demo(SCENARIOS[name], "call" if name == "booking" else f"call-{name}").run()
+    stem = "call" if name == "booking" else f"call-{name}"
+    return Demo(SCENARIOS[name], stem, options.watch).run()
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from tools.phone.exchange import (
     SimulatedExchange,
     own_settings,
 )
-from tools.phone.web import PhoneServer
+from tools.phone.web import served
 
 COSTS = "Each call uses the OpenAI account of your settings, and costs money."
 
@@ -44,15 +44,12 @@ def make_exchange(options: argparse.Namespace) -> Exchange:
 
 def serve(exchange: Exchange, port: int) -> None:
     """Serve the page until interrupted. Raises OSError if the port is taken."""
-    server = PhoneServer(exchange, port)
-    exchange.network.run(server.open())
-    print(f"\n  Talk to your agent: {server.link}\n\nCtrl-C ends it.", flush=True)
-    try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        print("\nHanging up.")
-    finally:
-        exchange.network.run(server.close())
+    with served(exchange, port) as server:
+        print(f"\n  Talk to your agent: {server.link}\n\nCtrl-C ends it.", flush=True)
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            print("\nHanging up.")
 
 
 def main() -> int:

@@ -6,17 +6,22 @@ import os
 import secrets
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Any
+from typing import TypeVar
 
 from dotenv import dotenv_values
 
 from tools.app_process import COMMANDS, DEFAULTS, ROOT, Process, environment
 from tools.demo.receptionist import Receptionist
+from tools.phone.entries import Show
 from tools.phone.tap import Json, Tap, Tell, origin
+from tools.phone.watch import CallWatch
 from tools.ports import ReservedPort
 from tools.simulator.openai_server import OpenAISimulator
+from tools.simulator.phone_sound import Handset, OnTheHook
 from tools.simulator.speech import Ears, Mouth
-from tools.simulator.twilio_network import Call, PhoneNetwork
+from tools.simulator.twilio_network import PhoneNetwork
+
+E = TypeVar("E", bound="Exchange")
 
 THINKING = 0.3  # seconds until the scripted receptionist's first word
 COLLEAGUE = "+15550009999"
@@ -51,9 +56,10 @@ class Exchange:
         self.app: Process | None = None
         self.real: list[str] = []
         self.simulated = [NETWORK]
+        self.scripted = False  # whether a script speaks, and the page only listens
         self._open = ExitStack()
 
-    def __enter__(self) -> Exchange:
+    def __enter__(self: E) -> E:
         self._open.enter_context(self.network)
         try:
             self._connect()
@@ -68,9 +74,13 @@ class Exchange:
     def _connect(self) -> None:
         """Connect the app to the network. Raises NotStarted."""
 
-    def call(self, **how: Any) -> Call:
-        """Place a call."""
-        return self.network.call(**how)
+    def call(self, show: Show, handset: Handset | None = None) -> CallWatch:
+        """Place a call, and watch it: `show` gets what a page is to show of it."""
+        call = self.network.call(handset=handset or OnTheHook())
+        watch = CallWatch(call, self.app, show)
+        self.watcher = watch.take
+        self.network.on_loop(lambda: self.network.spawn(watch.keep_looking()))
+        return watch
 
     def _tap_into(self, base_url: str) -> str:
         """Relay an API whose address is `base_url`; return the address for the app."""
@@ -109,26 +119,37 @@ class Exchange:
 class SimulatedExchange(Exchange):
     """All of it without keys."""
 
-    def __init__(self, ears: Ears, mouth: Mouth) -> None:
+    def __init__(
+        self,
+        ears: Ears,
+        mouth: Mouth,
+        thinking: float = THINKING,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        """Take `thinking` seconds to each reply's first word, and `settings` beyond its own."""
         super().__init__(own_network())
         self.simulated += WITHOUT_KEYS
-        self._openai = OpenAISimulator(ears=ears, mouth=mouth)
+        self.openai = OpenAISimulator(ears=ears, mouth=mouth)
+        self.desk = Receptionist(thinking)
+        self._settings = settings or {}
 
     def _connect(self) -> None:
-        openai = self._open.enter_context(self._openai)
+        openai = self._open.enter_context(self.openai)
         openai.realtime.keep_audio_events = False
         settings = {
             "OPENAI_API_KEY": openai.api_key,
             "OPENAI_BASE_URL": self._tap_into(openai.base_url),
             "AGENT_WORKFLOW_ID": "workflow.json",
             "TRANSFER_NUMBER": COLLEAGUE,
+            **self._settings,
         }
         self._start_app(settings)
 
-    def call(self, **how: Any) -> Call:
+    def call(self, show: Show, handset: Handset | None = None) -> CallWatch:
         """Place a call, to a receptionist who knows nothing of the calls before."""
-        self._openai.brain.reply = Receptionist(THINKING).reply
-        return super().call(**how)
+        self.desk = Receptionist(self.desk.thinking)
+        self.openai.brain.reply = self.desk.reply
+        return super().call(show, handset)
 
 
 class LiveExchange(Exchange):

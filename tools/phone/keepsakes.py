@@ -1,10 +1,11 @@
-"""What can be kept of a call: its sound and its text."""
+"""What can be kept of a call: its sound, its text, and a picture of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple
 
+from tools.phone import picture
 from tools.phone.tap import Json
 from tools.phone.watch import CallWatch
 
@@ -26,6 +27,12 @@ def text(watch: CallWatch) -> bytes:
     return "".join(f"{_line(entry)}\n" for entry in watch.entries.all).encode()
 
 
+def png(watch: CallWatch) -> bytes:
+    """Return a picture of both sides' sound, with the times of each turn."""
+    turns = watch.stopwatch.turns
+    return picture.draw_call(watch.call.recording(), turns, watch.barge_ins)
+
+
 def _line(entry: Json) -> str:
     minutes, seconds = divmod(entry["at"], 60)
     said = entry["text"]
@@ -39,3 +46,5 @@ KEPT = {
     "call.wav": Keepsake("audio/wav", wav),
     "call.txt": Keepsake("text/plain", text),
 }
+if picture.AVAILABLE:
+    KEPT["call.png"] = Keepsake("image/png", png)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -12,11 +13,12 @@ from aiohttp import WSMsgType, web
 from tools.phone.breaks import Breaker
 from tools.phone.exchange import Exchange
 from tools.phone.handset import BrowserHandset
+from tools.phone.keepsakes import KEPT
 from tools.phone.tap import Json
 from tools.phone.watch import CallWatch
 from tools.simulator.speech import mulaw_to_pcm16
 
-LOOK_SECONDS = 0.04
+FINISH_SECONDS = 1.0
 MOST_UNSENT = 500  # messages; a page that doesn't read loses sound
 KEYS = set("0123456789*#")
 
@@ -34,13 +36,14 @@ class Operator:
     def __init__(self, exchange: Exchange) -> None:
         self.watch: CallWatch | None = None
         self._exchange = exchange
-        self._outbox: asyncio.Queue[Json | bytes] = asyncio.Queue()
+        self._outbox: asyncio.Queue[Json | bytes | None] = asyncio.Queue()  # None: no more
+        self._sent_all = asyncio.Event()
         self._handset = BrowserHandset(self._play)
         self._breaker = Breaker(exchange, self._handset, self._tell)
 
     async def serve(self, socket: web.WebSocketResponse) -> None:
         """Serve the page until it is gone."""
-        tasks = [asyncio.create_task(self._send(socket)), asyncio.create_task(self._look())]
+        sending = asyncio.create_task(self._send(socket))
         self._show(self._welcome())
         try:
             async for message in socket:
@@ -50,8 +53,15 @@ class Operator:
                     self._obey(message.data)
         finally:
             self._leave()
-            for task in tasks:
-                task.cancel()
+            sending.cancel()
+
+    async def finish(self) -> None:
+        """Show what is left to show, if the page reads it."""
+        if self.watch:
+            self.watch.look()
+        self._outbox.put_nowait(None)
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._sent_all.wait(), FINISH_SECONDS)
 
     def _welcome(self) -> Json:
         breakages = [
@@ -59,8 +69,15 @@ class Operator:
             for name, each in self._breaker.available().items()
         ]
         exchange = self._exchange
-        about = {"real": exchange.real, "simulated": exchange.simulated}
-        return {"show": "welcome", "number": exchange.network.number, "break": breakages, **about}
+        return {
+            "show": "welcome",
+            "number": exchange.network.number,
+            "scripted": exchange.scripted,
+            "break": breakages,
+            "real": exchange.real,
+            "simulated": exchange.simulated,
+            "kept": list(KEPT),
+        }
 
     def _leave(self) -> None:
         self._breaker.release()
@@ -81,19 +98,12 @@ class Operator:
             self.watch.tell("you", what)
 
     async def _send(self, socket: web.WebSocketResponse) -> None:
-        while True:
-            message = await self._outbox.get()
+        while (message := await self._outbox.get()) is not None:
             if isinstance(message, bytes):
                 await socket.send_bytes(message)
             else:
                 await socket.send_json(message)
-
-    async def _look(self) -> None:
-        """Look at the call now and then: not all that happens says so."""
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            if self.watch:
-                self.watch.look()
+        self._sent_all.set()
 
     # --- from the page --------------------------------------------------------------------------
 
@@ -107,10 +117,8 @@ class Operator:
     def _call(self, _: Json) -> None:
         if self.watch and not self.watch.call.ended:
             raise BadRequest("a call is under way")
-        call = self._exchange.call(handset=self._handset)
-        self.watch = CallWatch(call, self._exchange.app, self._show)
-        self._breaker.call = call
-        self._exchange.watcher = self.watch.take
+        self.watch = self._exchange.call(self._show, self._handset)
+        self._breaker.call = self.watch.call
 
     def _hang_up(self, _: Json) -> None:
         if self.watch:

@@ -34,6 +34,10 @@ class Stopwatch:
         self.turns: list[TurnTimes] = []
         self._turn: TurnTimes | None = None
 
+    def caller_speaks(self) -> None:
+        """Forget a turn that has no answer yet."""
+        self._turn = None
+
     def caller_stopped(self, last_word: float) -> None:
         """Begin a turn."""
         self._turn = TurnTimes(last_word)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -12,6 +13,8 @@ from tools.phone.tap import ASKED, FROM_APP, FROM_VOICE, FROM_WORKFLOW, Json
 from tools.phone.turn_times import Stopwatch
 from tools.simulator.twilio_network import Call
 
+LOOK_SECONDS = 0.04
+LAST_LINE_SECONDS = 0.5
 SILENCE_MS = 500  # after the last word, until a turn has ended
 SPEECH = "input_audio_buffer.speech"
 TRANSCRIPT = "conversation.item.input_audio_transcription"
@@ -41,6 +44,7 @@ class CallWatch:
         self.call = call
         self.entries = Entries(show)
         self.stopwatch = Stopwatch()
+        self.barge_ins: list[float] = []  # seconds into the recording
         self._app = app
         self._show = show
         self._agent = AgentWords(self._show_sentence)
@@ -49,6 +53,15 @@ class CallWatch:
         self._seen_entries = 0
         self._seen_lines = len(app.lines) if app else 0
         self._cut_in_at: float | None = None
+
+    async def keep_looking(self) -> None:
+        """Look until the call is over and the app's last line about it has come, or may have."""
+        while not self.call.ended:
+            self.look()
+            await asyncio.sleep(LOOK_SECONDS)
+        self.look()
+        await asyncio.sleep(LAST_LINE_SECONDS)
+        self.look()
 
     def tell(self, who: str, what: str) -> None:
         """Show what somebody does now."""
@@ -115,6 +128,7 @@ class CallWatch:
         self._agent.on_cut(detail["ms"])
         if self._cut_in_at is not None:
             ms = round(1000 * (at - self._cut_in_at))
+            self.barge_ins.append(self._cut_in_at)
             self._show({"show": "barge-in", "at": self._cut_in_at})
             self.entries.tell("times", f"barge-in: silent {ms} ms after speech was noticed", at)
             self._cut_in_at = None
@@ -169,6 +183,7 @@ class CallWatch:
             self._agent.on_given_up(mark)
 
     def on_speech_started(self, event: Json) -> None:
+        self.stopwatch.caller_speaks()
         self._cut_in_at = self._now() if self._agent.sounding else None
         self._show({"show": "speaks", "on": True})
         self._show_words(event["item_id"], "…", "speaking")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from aiohttp import web
@@ -11,6 +12,7 @@ from aiohttp import web
 from tools.phone.exchange import Exchange
 from tools.phone.keepsakes import KEPT
 from tools.phone.switchboard import Operator
+from tools.phone.watch import CallWatch
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -50,7 +52,8 @@ class PhoneServer:
 
     async def close(self) -> None:
         """Hang up and stop listening."""
-        if self._socket:
+        if self._socket and self.operator:
+            await self.operator.finish()
             await self._socket.close()
         await self._runner.cleanup()
 
@@ -63,6 +66,11 @@ class PhoneServer:
     def link(self) -> str:
         """What opens the page, once."""
         return f"{self.origin}/?token={self._token}"
+
+    @property
+    def watch(self) -> CallWatch | None:
+        """The page's last call."""
+        return self.operator.watch if self.operator else None
 
     @property
     def _cookie(self) -> str:
@@ -97,10 +105,9 @@ class PhoneServer:
     async def _save(self, request: web.Request) -> web.Response:
         """Return a file of the last call."""
         keep = KEPT.get(request.match_info["name"])
-        watch = self.operator.watch if self.operator else None
-        if keep is None or watch is None:
+        if keep is None or self.watch is None:
             raise web.HTTPNotFound
-        return web.Response(body=keep.make(watch), content_type=keep.content_type)
+        return web.Response(body=keep.make(self.watch), content_type=keep.content_type)
 
     async def _serve_socket(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("Origin") != self.origin:
@@ -113,3 +120,14 @@ class PhoneServer:
         self.operator = Operator(self._exchange)
         await self.operator.serve(socket)
         return socket
+
+
+@contextmanager
+def served(exchange: Exchange, port: int = 0) -> Iterator[PhoneServer]:
+    """Serve the page of an exchange. Raises OSError if the port is taken."""
+    server = PhoneServer(exchange, port)
+    exchange.network.run(server.open())
+    try:
+        yield server
+    finally:
+        exchange.network.run(server.close())

@@ -13,18 +13,24 @@ export class Line {
   }
 
   // Raises what getUserMedia does if there is no microphone to be had.
-  async open() {
+  async open(speaks) {
+    const stream = speaks ? await this.listen() : null;
+    this.context = new AudioContext({ latencyHint: "interactive" });
+    await this.context.audioWorklet.addModule("/page/sound.js");
+    this.earpiece = new AudioWorkletNode(this.context, "earpiece", { numberOfInputs: 0 });
+    this.chain(this.earpiece, this.context.destination);
+    if (!stream) return;
+    this.microphone = new AudioWorkletNode(this.context, "microphone", { numberOfOutputs: 0 });
+    this.microphone.port.onmessage = ({ data }) => this.send(data);
+    this.chain(this.context.createMediaStreamSource(stream), this.microphone);
+  }
+
+  async listen() {
     const wanted = { echoCancellation: true, noiseSuppression: true, autoGainControl: true };
     const stream = await navigator.mediaDevices.getUserMedia({ audio: wanted });
     this.track = stream.getAudioTracks()[0];
     this.mute(this.muted);
-    this.context = new AudioContext({ latencyHint: "interactive" });
-    await this.context.audioWorklet.addModule("/page/sound.js");
-    this.microphone = new AudioWorkletNode(this.context, "microphone", { numberOfOutputs: 0 });
-    this.microphone.port.onmessage = ({ data }) => this.send(data);
-    this.chain(this.context.createMediaStreamSource(stream), this.microphone);
-    this.earpiece = new AudioWorkletNode(this.context, "earpiece", { numberOfInputs: 0 });
-    this.chain(this.earpiece, this.context.destination);
+    return stream;
   }
 
   // Two filters in a row: what is beyond a phone's band would come back as noise.

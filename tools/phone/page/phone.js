@@ -8,7 +8,7 @@ const HEARD = 0.12; // loudness that counts as somebody's voice
 const BUSY_SECONDS = 4;
 const DRAW_MS = 100;
 const NO_MICROPHONE = "The browser gave no microphone. Allow it for this page, then call again.";
-const GONE = "make phone has ended. Start it again, and open the link that it prints.";
+const GONE = "The tool behind this page has ended. Start it again, and open the link it prints.";
 const ELSEWHERE = "The phone is open in another window.";
 
 const find = (id) => document.getElementById(id);
@@ -20,6 +20,7 @@ const timeline = new Timeline(find("timeline"));
 const level = { caller: 0, agent: 0 };
 const status = (text) => { if (find("status").textContent !== text) find("status").textContent = text; };
 let inCall = false;
+let scripted = false; // a script speaks, and nobody else
 
 // --- the phone ---------------------------------------------------------------------------------
 
@@ -42,7 +43,7 @@ async function call() {
   find("trouble").textContent = "";
   find("call").disabled = true;
   try {
-    await line.open();
+    await line.open(!scripted);
   } catch (error) {
     find("trouble").textContent = `${NO_MICROPHONE} (${error.message})`;
     find("call").disabled = false;
@@ -62,7 +63,7 @@ function showButtons() {
   button.disabled = socket.readyState !== WebSocket.OPEN;
   button.textContent = inCall ? "Hang up" : "Call";
   button.classList.toggle("ends", inCall);
-  for (const each of [find("mute"), ...find("keypad").children]) each.disabled = !inCall;
+  for (const each of [find("mute"), ...find("keypad").children]) each.disabled = scripted || !inCall;
 }
 
 async function onCall({ state, why }) {
@@ -80,7 +81,7 @@ async function onCall({ state, why }) {
 }
 
 function press(keys) {
-  if (inCall) ask({ do: "press", keys });
+  if (inCall && !scripted) ask({ do: "press", keys });
 }
 
 // --- what is shown ------------------------------------------------------------------------------
@@ -127,17 +128,27 @@ function onLog({ text }) {
   log.scrollTop = log.scrollHeight;
 }
 
-function onWelcome({ number, break: breaks, real, simulated }) {
+function onWelcome({ number, break: breaks, real, simulated, kept, ...about }) {
+  scripted = about.scripted;
   find("number").textContent = number;
-  status("Press Call, and speak when you are greeted");
+  status(scripted ? "Press Call, and listen" : "Press Call, and speak when you are greeted");
   const facts = [...real.map((what) => `real: ${what}`), ...simulated.map((what) => `not real: ${what}`)];
   find("real").replaceChildren(...facts.map((what) => {
     const item = document.createElement("li");
     item.textContent = what;
     return item;
   }));
+  find("saved").append(...kept.map(saveLink));
   find("breaks").replaceChildren(...breaks.map(breakButton));
   showButtons();
+}
+
+function saveLink(name) {
+  const link = document.createElement("a");
+  link.href = `/${name}`;
+  link.download = name;
+  link.textContent = name;
+  return link;
 }
 
 function breakButton({ name, label, about, stays }) {
@@ -182,7 +193,7 @@ socket.onmessage = ({ data }) => {
 socket.onclose = ({ code }) => {
   inCall = false;
   showButtons();
-  status(code === 4001 ? ELSEWHERE : GONE);
+  find("trouble").textContent = code === 4001 ? ELSEWHERE : GONE;
   line.close();
 };
 
