@@ -20,6 +20,7 @@ import pytest
 from tests.browser import CHROMIUM, MICROPHONE, PhonePage, chromium, command
 from tools.app_process import DEFAULTS
 from tools.demo.caller import recording
+from tools.log_check import END_OF_CALL
 from tools.simulator.phone_sound import wav_file
 from tools.simulator.waiting import PATIENCE
 
@@ -96,7 +97,7 @@ def test_the_keypad_works_by_mouse_and_by_keyboard(call: PhonePage) -> None:
         call.page.keyboard.press(key)
     call.wait_for_heard("Your appointment is cancelled.")
     assert call.lines("caller")[-5:] == [f"presses {key}" for key in "4711#"]
-    call.wait_for_log("call ended")
+    call.wait_for_log(END_OF_CALL)
 
 
 def test_the_app_is_killed_while_somebody_talks_and_it_goes_on(call: PhonePage) -> None:
@@ -158,7 +159,7 @@ def test_a_whole_booking_by_voice(driver: Any) -> None:
         call.picture(FOLDER, "over")
         assert "Can I book for next Thursday afternoon?" in call.sentences("caller", "said")
         assert any(line.startswith("after the last word: ") for line in call.lines("times"))
-        call.wait_for_log("call ended")
+        call.wait_for_log(END_OF_CALL)
         for name in ("call.wav", "call.txt", "call.png"):
             assert call.page.get_by_role("link", name=name).is_visible()
 

@@ -295,7 +295,7 @@ def test_what_is_said_is_heard_and_what_is_heard_is_played(page: PagePlayer) -> 
     assert page.texts("workflow")[1] == "I need an oil change"
     assert f"{GREETING} Certainly." in page.ear.text()
     assert any(text.startswith("after the last word: ") for text in page.texts("times"))
-    assert any(line.startswith("call started") for line in page.log())
+    assert any("call started" in line for line in page.log())
 
 
 @whole_call
@@ -347,7 +347,7 @@ def test_the_app_is_killed_and_the_call_goes_on(page: PagePlayer) -> None:
     page.wait_for_heard("Sorry, we were cut off for a moment. Please go on.")
     page.say("I need an oil change")
     page.wait_for_heard("Certainly.")
-    assert any(line.startswith("call resumed") for line in page.log())
+    assert any("call resumed" in line for line in page.log())
 
 
 @whole_call

@@ -177,28 +177,45 @@ def test_the_microphone_is_cut_into_frames_and_silence_fills_the_gaps() -> None:
     assert handset.speak() == (pcm16_to_mulaw(sound)[FRAME:] + pcm16_to_mulaw(sound))[:FRAME]
 
 
-def test_sound_that_comes_late_once_is_caught_up_within_two_seconds() -> None:
-    buffer = JitterBuffer()
-    buffer.put(SILENCE * 2)  # of a browser that stood still
-    sound = pcm16_to_mulaw(VOICE.speak("x" * 1000))
-    frames = [sound[at : at + FRAME] for at in range(0, 120 * FRAME, FRAME)]
-    lag = []
-    for number, frame in enumerate(frames):
+TALK = pcm16_to_mulaw(VOICE.speak("x" * 1000))
+FRAMES = [TALK[at : at + FRAME] for at in range(0, 200 * FRAME, FRAME)]
+
+
+def passed(buffer: JitterBuffer, frames: list[bytes]) -> list[bytes]:
+    """Put in a frame a tick; return what is taken at each."""
+    taken = []
+    for frame in frames:
         buffer.put(frame)
-        taken = buffer.take()
-        lag.append(number - frames.index(taken) if taken in frames else None)
-    assert lag[10] == 2  # frames
-    assert lag[-1] is None  # less than a frame, so no frame of the original
-    buffer.put(frames[0])
-    assert buffer.take()[: FRAME // 4] == frames[-1][-FRAME // 4 :]
+        taken.append(buffer.take())
+    return taken
+
+
+def test_what_is_said_while_the_browser_stood_still_is_heard_and_caught_up_in_a_pause() -> None:
+    buffer = JitterBuffer()
+    for frame in FRAMES[:3]:
+        buffer.put(frame)
+    assert passed(buffer, FRAMES[3:150]) == FRAMES[:147]  # all of it, late
+    pause = passed(buffer, [SILENCE] * 60)
+    assert pause[:3] == FRAMES[147:150]
+    assert passed(buffer, [*FRAMES[:1], SILENCE])[1][: FRAME // 4] == FRAMES[0][-FRAME // 4 :]
+
+
+def test_what_is_too_late_is_caught_up_while_somebody_speaks() -> None:
+    buffer = JitterBuffer()
+    for frame in FRAMES[:20]:
+        buffer.put(frame)
+    late = passed(buffer, FRAMES[20:120])
+    assert late[:49] == FRAMES[:49]
+    buffer.put(FRAMES[0])
+    assert buffer.take()[: FRAME // 4] == FRAMES[119][-FRAME // 4 :]
 
 
 def test_a_browser_that_stood_still_for_long_leaves_most_of_it_out() -> None:
     buffer = JitterBuffer()
-    buffer.put(pcm16_to_mulaw(VOICE.speak("x" * 100)))
-    taken = [buffer.take() for _ in range(20)]
-    assert taken[2] != SILENCE
-    assert taken[3:] == [SILENCE] * 17
+    buffer.put(TALK)
+    taken = [buffer.take() for _ in range(60)]
+    assert taken[0] == TALK[-50 * FRAME :][:FRAME]
+    assert taken[50:] == [SILENCE] * 10
 
 
 def test_the_cafe_is_heard_but_hardly_taken_for_speech() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tools.simulator.playback import FRAME, SILENCE
-from tools.simulator.speech import mixed, pcm16_to_mulaw
+from tools.simulator.speech import is_audible, mixed, pcm16_to_mulaw
 
-MOST_WAITING = 3 * FRAME  # what is older is left out
+MOST_WAITING = 50 * FRAME  # what is older is left out
+TOO_MUCH = 10 * FRAME  # to wait for a pause in what is said
 CUSHION = FRAME // 4  # what may wait for nothing
 LOOK_FRAMES = 50  # a second
 
@@ -15,8 +16,8 @@ LOOK_FRAMES = 50  # a second
 class JitterBuffer:
     """Sound that comes in bits, when it likes, and is taken 20 ms at a time, on the tick.
 
-    Where some of it has waited for nothing all through a second, as much is left out: so what is
-    late once doesn't stay late.
+    Where some of it has waited for nothing all through a second, as much is left out, in a pause if
+    it isn't too much: so what is late once doesn't stay late.
     """
 
     def __init__(self) -> None:
@@ -41,8 +42,11 @@ class JitterBuffer:
     def _catch_up(self) -> None:
         self._least = min(self._least, len(self._sound))
         self._ticks += 1
-        if self._ticks == LOOK_FRAMES:
-            del self._sound[: max(0, self._least - CUSHION)]
+        if self._ticks < LOOK_FRAMES:
+            return
+        spare = max(0, self._least - CUSHION)
+        if spare > TOO_MUCH or not is_audible(bytes(self._sound[:spare])):
+            del self._sound[:spare]
             self._ticks = 0
             self._least = MOST_WAITING
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 
@@ -95,7 +96,7 @@ class CallWatch:
         lines = self._app.lines[self._seen_lines :] if self._app else []
         self._seen_lines += len(lines)
         for line in lines:
-            self._show({"show": "log", "text": line.replace(f"[{self.call.sid}] ", "")})
+            self._show({"show": "log", "text": re.sub(rf"\[{self.call.sid}.*?\] ", "", line)})
 
     def _take_entry(self, kind: str, detail: Json, at: float) -> None:
         handle = PHONE_EVENTS.get(kind)

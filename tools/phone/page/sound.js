@@ -2,7 +2,7 @@
 
 const RATE = 8000;
 const PIECE = 80; // samples of the microphone in a message: 10 ms
-const KEPT = 640; // samples that can wait for the earpiece: 80 ms
+const KEPT = 4000; // samples that can wait for the earpiece: half a second
 const CUSHION = 40; // of them may wait for nothing: 5 ms
 const SECOND = 50; // pieces for the earpiece, of 20 ms each
 
