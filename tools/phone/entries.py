@@ -24,12 +24,20 @@ class Entries:
 
     def put(self, key: str, who: str, text: str, at: float, **more: Any) -> None:
         """Add an entry, `at` seconds into the recording, or change the one that has this key."""
-        entry = {"id": key, "who": who, "text": text, "at": round(at, 2), **more}
-        if key in self._by_key:
-            entry["at"] = self._by_key[key]["at"]
+        known = self._by_key.get(key)
+        if known:
+            at = known["at"]
+        entry = {
+            "id": key,
+            "who": who,
+            "text": text,
+            "at": round(at, 2),
+            **more,
+        }
         self._by_key[key] = entry
         self._show({"show": "entry", **entry})
 
     def tell(self, who: str, text: str, at: float) -> None:
         """Add an entry that stays as it is."""
-        self.put(f"{who}-{len(self._by_key)}", who, text, at)
+        number = len(self._by_key)
+        self.put(f"{who}-{number}", who, text, at)

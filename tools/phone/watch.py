@@ -46,6 +46,7 @@ class CallWatch:
         self.entries = Entries(show)
         self.stopwatch = Stopwatch()
         self.barge_ins: list[float] = []  # seconds into the recording
+        self._moment = 0.0  # when what is being told of happened, in the same seconds
         self._app = app
         self._show = show
         self._agent = AgentWords(self._show_sentence)
@@ -66,24 +67,31 @@ class CallWatch:
 
     def tell(self, who: str, what: str) -> None:
         """Show what somebody does now."""
-        self.entries.tell(who, what, self._now())
+        self._set_moment(time.monotonic())
+        self._tell(who, what)
 
-    def _now(self) -> float:
-        return self._at(time.monotonic())
+    def _set_moment(self, monotonic: float) -> None:
+        answered = self.call.answered_at or monotonic
+        self._moment = max(0.0, monotonic - answered)
 
-    def _at(self, monotonic: float) -> float:
-        """Return the place in the recording of a moment on the monotonic clock."""
-        return max(0.0, monotonic - (self.call.answered_at or monotonic))
+    def _tell(self, who: str, what: str) -> None:
+        self.entries.tell(who, what, self._moment)
 
     def _show_sentence(self, sentence: AgentSentence) -> None:
-        heard = len(sentence.heard)
-        key = f"agent-{sentence.key}"
         self.entries.put(
-            key, "agent", sentence.text, self._now(), state=sentence.state, heard=heard
+            f"agent-{sentence.key}",
+            "agent",
+            sentence.text,
+            self._moment,
+            state=sentence.state,
+            heard=len(sentence.heard),
         )
 
     def _show_words(self, item: str, text: str, state: str) -> None:
-        self.entries.put(f"caller-{item}", "caller", text, self._now(), state=state)
+        self.entries.put(f"caller-{item}", "caller", text, self._moment, state=state)
+
+    def _show_speech(self, on: bool) -> None:
+        self._show({"show": "speaks", "on": on})
 
     # --- the phone network and the log --------------------------------------------------------
 
@@ -92,63 +100,67 @@ class CallWatch:
         entries = self.call.timeline[self._seen_entries :]
         self._seen_entries += len(entries)
         for entry in entries:
-            self._take_entry(entry.kind, entry.detail, self._at(self.call.started_at + entry.t))
+            self._set_moment(self.call.started_at + entry.t)
+            self._take_entry(entry.kind, entry.detail)
         lines = self._app.lines[self._seen_lines :] if self._app else []
         self._seen_lines += len(lines)
         for line in lines:
-            self._show({"show": "log", "text": re.sub(rf"\[{self.call.sid}.*?\] ", "", line)})
+            about_this_call = rf"\[{self.call.sid}.*?\] "
+            self._show({"show": "log", "text": re.sub(about_this_call, "", line)})
 
-    def _take_entry(self, kind: str, detail: Json, at: float) -> None:
+    def _take_entry(self, kind: str, detail: Json) -> None:
         handle = PHONE_EVENTS.get(kind)
         if handle:
-            handle(self, detail, at)
+            handle(self, detail)
         if kind in ON_THE_PHONE:
-            self.entries.tell("phone", ON_THE_PHONE[kind].format_map(detail), at)
+            self._tell("phone", ON_THE_PHONE[kind].format_map(detail))
 
-    def on_answered(self, _: Json, at: float) -> None:
+    def on_answered(self, _: Json) -> None:
         self._show({"show": "call", "state": "talking"})
 
-    def on_start(self, _: Json, at: float) -> None:
+    def on_start(self, _: Json) -> None:
         self._agent.on_stream()
 
-    def on_media_received(self, detail: Json, at: float) -> None:
+    def on_media_received(self, detail: Json) -> None:
         self._agent.on_sound(detail["ms"])
-        turn = self.stopwatch.sound_came(at)
+        turn = self.stopwatch.sound_came(self._moment)
         if turn:
             self._show({"show": "turn", "last_word": turn.last_word, "steps": turn.steps})
-            self.entries.tell("times", str(turn), at)
+            self._tell("times", str(turn))
 
-    def on_mark_received(self, detail: Json, at: float) -> None:
+    def on_mark_received(self, detail: Json) -> None:
         self._agent.on_whole(detail["name"])
 
-    def on_mark_sent_back(self, detail: Json, at: float) -> None:
+    def on_mark_sent_back(self, detail: Json) -> None:
         if detail["how"] == "played":
             self._agent.on_heard(detail["name"])
 
-    def on_clear(self, detail: Json, at: float) -> None:
+    def on_clear(self, detail: Json) -> None:
         self._agent.on_cut(detail["ms"])
-        if self._cut_in_at is not None:
-            ms = round(1000 * (at - self._cut_in_at))
-            self.barge_ins.append(self._cut_in_at)
-            self._show({"show": "barge-in", "at": self._cut_in_at})
-            self.entries.tell("times", f"barge-in: silent {ms} ms after speech was noticed", at)
-            self._cut_in_at = None
+        began = self._cut_in_at
+        if began is None:
+            return
+        self._cut_in_at = None
+        self.barge_ins.append(began)
+        self._show({"show": "barge-in", "at": began})
+        ms = round(1000 * (self._moment - began))
+        self._tell("times", f"barge-in: silent {ms} ms after speech was noticed")
 
-    def on_stream_ended(self, _: Json, at: float) -> None:
+    def on_stream_ended(self, _: Json) -> None:
         self._agent.on_cut(self.call.stream.buffered_ms)
-        self._show({"show": "speaks", "on": False})
+        self._show_speech(False)
 
-    def on_dtmf(self, detail: Json, at: float) -> None:
-        self.entries.tell("caller", f"presses {detail['digit']}", at)
+    def on_dtmf(self, detail: Json) -> None:
+        self._tell("caller", f"presses {detail['digit']}")
 
-    def on_rest(self, detail: Json, at: float) -> None:
+    def on_rest(self, detail: Json) -> None:
         what = "hang up" if "Status" in detail else "do something else with the call"
-        self.entries.tell("phone", f"the app has Twilio {what}", at)
+        self._tell("phone", f"the app has Twilio {what}")
 
-    def on_say(self, detail: Json, at: float) -> None:
-        self.entries.tell("twilio", detail["text"], at)
+    def on_say(self, detail: Json) -> None:
+        self._tell("twilio", detail["text"])
 
-    def on_completed(self, detail: Json, at: float) -> None:
+    def on_completed(self, detail: Json) -> None:
         self._agent.on_cut(0)
         self._show({"show": "call", "state": "over", "why": detail["reason"]})
 
@@ -157,6 +169,7 @@ class CallWatch:
     def take(self, source: str, event: Json) -> None:
         """Take what has passed the tap, after all that the phone network has noted before."""
         self.look()
+        self._set_moment(time.monotonic())
         kind = "" if source in (ASKED, FROM_WORKFLOW) else event.get("type", "")
         handle = TAP_EVENTS.get((source, kind))
         if handle:
@@ -164,11 +177,11 @@ class CallWatch:
 
     def on_asked(self, body: Json) -> None:
         for text in messages_in(body):
-            self.tell("workflow", text)
+            self._tell("workflow", text)
 
     def on_reply(self, event: Json) -> None:
         if text_of(event):
-            self.stopwatch.text_came(self._now())
+            self.stopwatch.text_came(self._moment)
 
     def on_session_update(self, event: Json) -> None:
         turns = event["session"]["audio"]["input"].get("turn_detection") or {}
@@ -185,33 +198,34 @@ class CallWatch:
 
     def on_speech_started(self, event: Json) -> None:
         self.stopwatch.caller_speaks()
-        self._cut_in_at = self._now() if self._agent.sounding else None
-        self._show({"show": "speaks", "on": True})
+        self._cut_in_at = self._moment if self._agent.sounding else None
+        self._show_speech(True)
         self._show_words(event["item_id"], "…", "speaking")
 
     def on_speech_stopped(self, event: Json) -> None:
-        self.stopwatch.caller_stopped(self._now() - self._silence_ms / 1000)
-        self._show({"show": "speaks", "on": False})
+        self.stopwatch.caller_stopped(self._moment - self._silence_ms / 1000)
+        self._show_speech(False)
         self._show_words(event["item_id"], "…", "awaited")
 
     def on_words(self, event: Json) -> None:
         item = event["item_id"]
-        self._partial[item] = self._partial.get(item, "") + event["delta"]
-        self._show_words(item, self._partial[item], "awaited")
+        words = self._partial.get(item, "") + event["delta"]
+        self._partial[item] = words
+        self._show_words(item, words, "awaited")
 
     def on_transcript(self, event: Json) -> None:
-        self.stopwatch.transcribed(self._now())
-        text = event["transcript"]
+        self.stopwatch.transcribed(self._moment)
+        item, text = event["item_id"], event["transcript"]
         if text.strip():
-            self._show_words(event["item_id"], text, "said")
+            self._show_words(item, text, "said")
         else:
-            self._show_words(event["item_id"], "(a noise without words)", "noise")
+            self._show_words(item, "(a noise without words)", "noise")
 
     def on_no_transcript(self, event: Json) -> None:
         self._show_words(event["item_id"], "(not understood)", "noise")
 
 
-PHONE_EVENTS: dict[str, Callable[[CallWatch, Json, float], None]] = {
+PHONE_EVENTS: dict[str, Callable[[CallWatch, Json], None]] = {
     "answered": CallWatch.on_answered,
     "start": CallWatch.on_start,
     "media_received": CallWatch.on_media_received,
