@@ -105,8 +105,15 @@ class CallWatch:
         lines = self._app.lines[self._seen_lines :] if self._app else []
         self._seen_lines += len(lines)
         for line in lines:
-            about_this_call = rf"\[{self.call.sid}.*?\] "
-            self._show({"show": "log", "text": re.sub(about_this_call, "", line)})
+            self._show_line(line)
+
+    def _show_line(self, line: str) -> None:
+        """Show a line of the log, unless it is about another call."""
+        about = re.search(r"\[(CA\w+).*?\] ", line)
+        if about is None:
+            self._show({"show": "log", "text": line})
+        elif about[1] == self.call.sid:
+            self._show({"show": "log", "text": line.replace(about[0], "")})
 
     def _take_entry(self, kind: str, detail: Json) -> None:
         handle = PHONE_EVENTS.get(kind)

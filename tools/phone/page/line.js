@@ -15,7 +15,7 @@ export class Line {
   // Raises what getUserMedia does if there is no microphone to be had.
   async open(speaks) {
     const stream = speaks ? await this.listen() : null;
-    this.context = new AudioContext({ latencyHint: "interactive" });
+    this.context = new AudioContext({ latencyHint: 0 }); // the least that the device can do
     await this.context.audioWorklet.addModule("/page/sound.js");
     this.earpiece = new AudioWorkletNode(this.context, "earpiece", { numberOfInputs: 0 });
     this.chain(this.earpiece, this.context.destination);

@@ -6,7 +6,7 @@ import { Timeline } from "/page/timeline.js";
 const KEYS = "123456789*0#";
 const HEARD = 0.12; // loudness that counts as somebody's voice
 const BUSY_SECONDS = 4;
-const DRAW_MS = 100;
+const DRAW_MS = 250;
 const NO_MICROPHONE = "The browser gave no microphone. Allow it for this page, then call again.";
 const GONE = "The tool behind this page has ended. Start it again, and open the link it prints.";
 const ELSEWHERE = "The phone is open in another window.";
