@@ -15,7 +15,7 @@ AT_ONCE = $(shell $(PYTHON) -c 'import os; print(max(1, (os.cpu_count() or 1) //
 # and do neither: pyenv has shims of versions that are switched off, Debian packs venv apart.
 USABLE := -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
 
-.PHONY: help demo phone run chat soak stress test test-all test-rest bench lint clean venv
+.PHONY: help demo phone run chat soak stress test test-all test-rest test-browser bench lint clean venv
 
 help:
 	@echo 'make demo    hear a phone call through the real app (SCENARIO=list; WATCH=1: on a page)'
@@ -60,14 +60,18 @@ lint: .venv/.dev
 test: .venv/.dev
 	$(PYTEST) --tier fast --durations 10
 
-test-all: test test-rest
+test-all: test test-rest test-browser
 
 # What `make test-all` adds to `make test`
 test-rest: .venv/.dev
-	$(PYTEST) --tier rest --durations 10
+	$(PYTEST) --tier rest --durations 10 --ignore tests/test_phone.py
 	$(TIMED) $(PYTHON) -m tools.soak $(SOAK)
 	$(TIMED) $(PYTHON) -m tools.bench --quick || [ $$? -eq 3 ]  # 3: this machine is too busy
 	@$(MAKE) --no-print-directory --jobs $(AT_ONCE) $(addprefix test-,$(OTHERS))
+
+# Sound in a browser plays in real time: one test after another, with the machine to itself
+test-browser: .venv/.dev .venv/.demo
+	$(PYTEST) -n 0 --durations 10 tests/test_phone.py
 
 test-%: .venv-%/.dev
 	$(TIMED) .venv-$*/bin/python -m pytest -q --tier fast
