@@ -79,11 +79,14 @@ def expect_start() -> None:
     server = request.environ.get("SERVER_SOFTWARE")
     if READY.is_set() or server is None:  # without one, this is no server
         return
-    try:
-        start()
-    except SettingsError as problems:
-        open_log()
-        abort(503, " ".join(str(problems).split()))
+    with STARTING:
+        if READY.is_set():  # by a request that came at the same time
+            return
+        try:
+            start()
+        except SettingsError as problems:
+            open_log()
+            abort(503, " ".join(str(problems).split()))
     how = "without its configuration" if request.is_multithread else "one request at a time"
     log.error("started wrongly, by %s, %s: calls will fail. %s", server, how, RIGHT_START)
 

@@ -271,10 +271,10 @@ def test_settings_are_checked_however_it_is_started(tmp_path: Path) -> None:
 
 
 def answers(url: str) -> int:
-    """Return the status of /health; 0 if nobody listens yet."""
+    """Return the status of /health; 0 if nobody answers yet."""
     try:
         return requests.get(f"{url}/health", timeout=5).status_code
-    except requests.ConnectionError:
+    except requests.RequestException:
         return 0
 
 

@@ -279,7 +279,9 @@ def is_heard_out(call: Call) -> bool:
         entry.kind for entry in call.timeline if entry.kind in ("media_received", "mark_received")
     ]
     ends_in_mark = received[-1:] == ["mark_received"]
-    return ends_in_mark and not call.stream.buffered_ms and marks[-1].played is not None
+    if not (ends_in_mark and marks):
+        return False
+    return not call.stream.buffered_ms and marks[-1].played is not None
 
 
 def check_secrecy(output: str) -> None:
