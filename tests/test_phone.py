@@ -251,7 +251,9 @@ def click() -> bytes:
     return array.array("h", (noise.randint(-30000, 30000) for _ in range(80))).tobytes()
 
 
-def test_the_handset_adds_no_more_than_60_ms_from_mouth_to_ear(driver: Any, tmp_path: Path) -> None:
+def test_at_best_the_handset_adds_no_more_than_60_ms_from_mouth_to_ear(
+    driver: Any, tmp_path: Path
+) -> None:
     clicks = capture(tmp_path, silence(0.99), click())
     with command("tools.phone", "--no-models") as (_, link), chromium(driver, clicks) as browser:
         context = browser.new_context()
@@ -266,6 +268,4 @@ def test_the_handset_adds_no_more_than_60_ms_from_mouth_to_ear(driver: Any, tmp_
         said, heard = page.page.evaluate("clicks")
     delays = [min(at - begun for at in heard if at > begun) for begun in said[:-2]]
     print("mouth to ear:", [round(delay) for delay in delays], "ms")
-    if min(delays) > 60 and os.getloadavg()[0] > (os.cpu_count() or 1):
-        pytest.skip("the machine is too busy to measure")
     assert min(delays) <= 60

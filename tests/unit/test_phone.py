@@ -8,6 +8,7 @@ from array import array
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tools.phone import picture
 from tools.phone.agent_words import AgentSentence, AgentWords, heard_words
@@ -242,13 +243,12 @@ def test_a_speakerphone_returns_the_agent_a_little_later_and_softer() -> None:
 
 
 def test_a_call_is_drawn_with_both_sides_and_the_times_of_its_turns() -> None:
-    image = pytest.importorskip("PIL.Image")
     tone = VOICE.speak("x" * 50)
     left, right = tone + bytes(len(tone)), bytes(len(tone)) + tone
     samples = array("h", bytes(2 * len(left)))
     samples[::2], samples[1::2] = array("h", left), array("h", right)
     png = picture.draw_call(wav_file(samples.tobytes(), 2), [TurnTimes(1.0, 1.2, 1.3, 1.5)], [0.5])
-    drawn = image.open(io.BytesIO(png)).convert("RGB")
+    drawn = Image.open(io.BytesIO(png)).convert("RGB")
 
     def colours(begin: float, end: float, y: int) -> set[str]:
         """Return the colours from one second to another, so far above (-) or below the middle."""
