@@ -253,7 +253,7 @@ def test_a_call_is_drawn_with_both_sides_and_the_times_of_its_turns() -> None:
     def colours(begin: float, end: float, y: int) -> set[str]:
         """Return the colours from one second to another, so far above (-) or below the middle."""
         columns = range(picture.MARGIN + int(begin * 40), picture.MARGIN + int(end * 40))
-        pixels = [drawn.getpixel((x, picture.MIDDLE + y)) for x in columns]
+        pixels: list[Any] = [drawn.getpixel((x, picture.MIDDLE + y)) for x in columns]
         return {"#{:02x}{:02x}{:02x}".format(*pixel) for pixel in pixels}
 
     assert picture.CALLER in colours(0.1, 0.9, -20)
