@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from time import time
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -503,3 +505,20 @@ def test_whoever_calls_the_twiml_is_xml(site: Site, field: str, sign: str) -> No
 def test_no_parameter_is_longer_than_twilio_carries(site: Site) -> None:
     caller = "sip:" + "a" * 2000 + "@example.com"
     assert max(map(len, parameters(site.post(form={**FORM, "From": caller})).values())) < 450
+
+
+def test_requests_that_meet_a_process_started_wrongly_at_once_leave_one_line(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    app.READY.clear()
+    together = Barrier(8)
+    served_by = {"SERVER_SOFTWARE": "another/1.0"}
+
+    def ask(_: int) -> int:
+        together.wait()
+        return app.app.test_client().get("/health", environ_overrides=served_by).status_code
+
+    with ThreadPoolExecutor(8) as callers:
+        assert set(callers.map(ask, range(8))) == {200}
+    told = [record.getMessage() for record in caplog.records]
+    assert len([line for line in told if line.startswith("started wrongly")]) == 1
