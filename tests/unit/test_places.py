@@ -55,6 +55,15 @@ def test_a_process_of_its_own_counts_its_calls(calls: ExitStack) -> None:
     assert not places.are_taken(2), "a stream that has ended takes no place, though it is read on"
 
 
+def test_a_call_that_is_over_is_forgotten(calls: ExitStack) -> None:
+    places = Places([UNUSED])
+    stream = call(places, calls)
+    assert places.are_taken(1)
+    calls.close()
+    assert stream.open, "it was not aborted"
+    assert not places.are_taken(1)
+
+
 def test_a_full_process_is_not_busy_while_another_has_a_place(calls: ExitStack) -> None:
     master = Master()
     one, other = master.fork(), master.fork()

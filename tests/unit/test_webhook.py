@@ -178,6 +178,13 @@ def test_attempts_are_counted_and_bounded(site: Site) -> None:
     assert element(answer, "Say").text == settings().unavailable
 
 
+def test_a_call_that_comes_back_is_as_old_as_it_was(site: Site) -> None:
+    answer = site.post("/voice?conversation=conv_1&attempt=1&since=1000.5")
+    assert parameters(answer)["since"] == "1000.5"
+    again = parse_qs(urlsplit(element(answer, "Redirect").text or "").query)
+    assert again["since"] == ["1000.5"]
+
+
 def test_a_stream_that_lasted_begins_the_count_anew(site: Site) -> None:
     path = f"/voice?conversation=conv_1&attempt=4&began={round(time()) - 60}"
     assert parameters(site.post(path))["attempt"] == "1"
