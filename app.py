@@ -24,7 +24,7 @@ import metrics
 from banner import tell_started
 from logs import log, open_log
 from opening import about_caller, address, only_printable
-from places import PLACES
+from places import LEAVING, PLACES
 from settings import SettingsError, settings, websocket_url
 from signature import Signed
 from twilio_calls import TwilioCalls, voice_path
@@ -175,7 +175,7 @@ def home() -> str:
 def health() -> tuple[dict[str, str], int, dict[str, str]]:
     """Tell an uptime monitor, or a load balancer, whether to send callers here."""
     headers = {SERVED_AT: served_at()}
-    if DRAINING.is_set():
+    if DRAINING.is_set() or LEAVING.value:
         return {"status": "draining"}, 503, headers
     return {"status": "healthy"}, 200, headers
 

@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import tempfile
+from threading import Timer
 from typing import Any
 
 from gunicorn.glogging import Logger
@@ -19,7 +20,7 @@ sys.path.insert(0, chdir)
 
 from banner import tell_started  # noqa: E402
 from logs import open_log  # noqa: E402
-from places import PLACES  # noqa: E402
+from places import LEAVING, PLACES  # noqa: E402
 from settings import SettingsError, settings  # noqa: E402
 
 SHARED = "PROMETHEUS_MULTIPROC_DIR"
@@ -40,6 +41,7 @@ worker_class = "gevent"  # hundreds of calls a process; a thread each would be t
 workers = int(os.environ.get("WEB_CONCURRENCY") or 1)
 worker_connections = 2000
 os.environ.setdefault("GEVENT_TRACK_GREENLET_TREE", "no")  # who spawned whom is 5 KB a call
+NOTICE = 2  # seconds in which a proxy can learn from /health to ask another machine
 graceful_timeout = 30  # seconds in which a stopping worker's calls must come to a pause
 
 
@@ -65,9 +67,10 @@ def on_starting(arbiter: Any) -> None:
 
 
 def when_ready(arbiter: Any) -> None:
-    """Tell that it listens, and refuse a later reload with bad settings.
+    """Tell that it listens, and see to two signals better than gunicorn does.
 
-    The workers that run go on with the old ones.
+    A reload with bad settings is refused; the workers that run go on with the old ones. A stop is
+    announced before the door is closed: who stands before it at that moment is turned away.
     """
     tell_started(settings())
     settings.cache_clear()
@@ -83,7 +86,12 @@ def when_ready(arbiter: Any) -> None:
         finally:
             settings.cache_clear()
 
+    def stop(*signalled: Any) -> None:
+        LEAVING.value = True
+        Timer(NOTICE, arbiter.signal, signalled).start()
+
     signal.signal(signal.SIGHUP, reload)
+    signal.signal(signal.SIGTERM, stop)
 
 
 def pre_fork(_: Any, worker: Any) -> None:

@@ -7,7 +7,7 @@ calls it carries into memory that all of them share.
 
 from collections.abc import Iterator, MutableSequence
 from contextlib import contextmanager
-from multiprocessing.sharedctypes import RawArray
+from multiprocessing.sharedctypes import RawArray, RawValue
 
 from wire import Connection
 
@@ -64,3 +64,4 @@ class Places:
 
 
 PLACES = Places(RawArray("i", [UNUSED] * MOST_PROCESSES))
+LEAVING = RawValue("b", False)  # gunicorn's master will soon stop all of them

@@ -800,6 +800,22 @@ def test_a_process_that_is_to_stop_takes_no_new_calls(own: Callable[..., Service
     assert service.process.exit_code(30) == 0
 
 
+@pytest.mark.thorough("how soon a process stops depends on how busy the machine is")
+def test_a_stop_is_announced_while_callers_are_still_let_in(own: Callable[..., Service]) -> None:
+    """A proxy must have the time to ask another machine: what waits at a closing door is lost."""
+    service = own("gevent")
+    service.process.signal(signal.SIGTERM)
+    states: list[int] = []
+    answers: list[str] = []
+    with pytest.raises(requests.ConnectionError):
+        while True:
+            states.append(requests.get(f"{service.url}/health", timeout=5).status_code)
+            answers.append(post(service).text)
+    assert states[-1] == 503
+    assert all("<Stream" in answer for answer in answers)
+    assert service.process.exit_code(10) == 0
+
+
 @pytest.mark.thorough("how soon a process starts depends on how busy the machine is")
 def test_a_process_without_calls_stops_at_once(own: Callable[..., Service], mode: str) -> None:
     service = own(mode)
