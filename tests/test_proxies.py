@@ -89,8 +89,10 @@ def before(name: str, bad: int, folder: Path) -> Iterator[Callable[[], int]]:
     with listening(Machine) as good:
         proxy = Proxy(name, folder, (bad, good))
         try:
-            yield lambda: (
-                requests.post(f"{proxy.url}/voice", {"CallSid": "CA0"}, timeout=30).status_code
+            yield (
+                lambda: (
+                    requests.post(f"{proxy.url}/voice", {"CallSid": "CA0"}, timeout=30).status_code
+                )
             )
         finally:
             proxy.stop()
