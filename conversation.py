@@ -209,7 +209,11 @@ class Conversation:
             return False
         if not sentence.sent_ms:
             self._witness.sounds(sentence.kind)
-        self._speech.add_sound(sentence, ms, self._clock())
+        now = self._clock()
+        ends_a_silence = not self._speech.sounding(now)
+        self._speech.add_sound(sentence, ms, now)
+        if ends_a_silence:  # else ticks that meet each short gap would take them for one long one
+            self._measure_silence(now)
         return True
 
     def voice_ended(self, mark: str, outcome: Outcome, reason: str = "") -> None:

@@ -1259,6 +1259,31 @@ def test_a_session_that_stays_away_ends_in_a_hold_even_if_nothing_is_to_be_said(
     assert call.ended == [("hold", "no route to host")]
 
 
+def test_a_voice_as_slow_as_it_plays_is_not_taken_for_silent() -> None:
+    """Open servers may be so; each gap is short, and a tick may meet every one of them."""
+    call = told("It is ready.")
+    mark = call.last_mark
+    assert call.rules.voice_began(mark)
+    for _ in range(300):
+        assert call.rules.voice_sound(mark, 200)
+        call.now += 0.2
+        call.rules.tick()  # as the sound has just run out
+        call.now += 0.005
+    assert call.ended == []
+
+
+def test_many_short_silences_of_a_voice_that_owes_the_rest_add_up_to_a_hold() -> None:
+    call = told("It is ready.")
+    mark = call.last_mark
+    assert call.rules.voice_began(mark)
+    began = call.now
+    while not call.ended:
+        call.rules.voice_sound(mark, 200)
+        call.wait(0.5)  # of which 0.3 s are silent
+    assert 5 < call.now - began < 10
+    assert [name for name, *_ in call.ended] == ["hold"]
+
+
 def test_what_plays_is_played_before_a_hold() -> None:
     call = told("It is ready.")
     call.voice_speaks(5000)
