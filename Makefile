@@ -4,6 +4,7 @@
 SCENARIO ?= booking
 PYTHON := .venv/bin/python
 INSTALL := -m pip --quiet --disable-pip-version-check install
+unexport PYTHONDONTWRITEBYTECODE  # else every worker compiles all the tests, each time
 TIMED := $(if $(shell which timeout 2>/dev/null),timeout 1200)
 PYTEST = $(TIMED) $(PYTHON) -m pytest
 

@@ -14,13 +14,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx2
 import pytest
-from mcp.client import Client
-from mcp.client.streamable_http import streamable_http_client
-from mcp.types import TextContent
 
 from settings import Settings
 from tests.unit.environment import REQUIRED
@@ -30,6 +27,9 @@ from tools.harness import ROOT, VOICE
 from tools.ports import ReservedPort
 from tools.simulator.openai_server import OpenAISimulator
 from workflow_client import WorkflowClient
+
+if TYPE_CHECKING:
+    from mcp.client import Client
 
 EXAMPLE = ROOT / "examples" / "booking_mcp.py"
 README = (ROOT / "examples" / "README.md").read_text("utf-8")
@@ -76,6 +76,10 @@ class Desk:
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator[Client]:
+        # Here, for every worker reads this file, and few run its tests: it takes a second
+        from mcp.client import Client  # noqa: PLC0415
+        from mcp.client.streamable_http import streamable_http_client  # noqa: PLC0415
+
         bearer = {"Authorization": f"Bearer {TOKEN}"}
         http = httpx2.AsyncClient(headers=bearer, timeout=20)
         transport = streamable_http_client(self.url, http_client=http)
@@ -90,7 +94,7 @@ class Desk:
 
 
 def told(result: Any) -> Told:
-    texts = [part.text for part in result.content if isinstance(part, TextContent)]
+    texts = [part.text for part in result.content if part.type == "text"]
     return Told(bool(result.is_error), "\n".join(texts))
 
 

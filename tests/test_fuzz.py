@@ -219,7 +219,7 @@ def text(message: Json) -> bytes:
 
 
 def deflated(data: bytes) -> bytes:
-    squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
+    squeeze = zlib.compressobj(1, zlib.DEFLATED, -15)
     return (squeeze.compress(data) + squeeze.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 

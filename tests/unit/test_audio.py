@@ -130,7 +130,7 @@ def test_the_loudest_sound_is_not_torn(rate: int) -> None:
 
 
 @pytest.mark.parametrize("rate", RATES)
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(sound=st.binary(max_size=2000), sizes=sizes)
 def test_no_seam_is_heard_where_mulaw_is_cut(rate: int, sound: bytes, sizes: list[int]) -> None:
     convert = Upsampler(rate)
@@ -138,7 +138,7 @@ def test_no_seam_is_heard_where_mulaw_is_cut(rate: int, sound: bytes, sizes: lis
 
 
 @pytest.mark.parametrize("rate", RATES)
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(sound=st.binary(max_size=4000), sizes=sizes)
 def test_no_seam_is_heard_where_pcm_is_cut(rate: int, sound: bytes, sizes: list[int]) -> None:
     convert = Downsampler(rate)
