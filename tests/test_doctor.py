@@ -133,6 +133,7 @@ def finding(name: str, seconds: float = PATIENT) -> Finding:
 @contextmanager
 def served(port: int) -> Iterator[None]:
     """Run the app on a port."""
+    app.READY.set()  # else the first request takes this for a wrong start, and says so
     server = make_server("0.0.0.0", port, app.app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
