@@ -14,7 +14,7 @@ from twilio.request_validator import RequestValidator
 from websocket import WebSocketBadStatusException, WebSocketException, create_connection
 from werkzeug.serving import make_server
 
-from app import SERVED_AT, app
+from app import READY, SERVED_AT, app
 from doctor_examination import CALL_SID, Examination, Fault, reason, too_late
 from twilio_calls import voice_path
 
@@ -66,6 +66,7 @@ def serve(examination: Examination) -> None:
     except SystemExit as error:  # werkzeug has printed why
         raise Fault(f"can't listen on {port}; set another PORT") from error
     poll_seconds = 0.05
+    READY.set()  # or the first request would take this for a wrong start
     Thread(target=server.serve_forever, args=(poll_seconds,), daemon=True).start()
     examination.callback(server.shutdown)
 

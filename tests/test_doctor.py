@@ -548,6 +548,7 @@ def test_a_secret_is_not_shown_though_a_server_repeats_it(world: World) -> None:
 def test_what_is_asked_as_twilio_asks_begins_no_call(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
+    app.READY.clear()  # as in a process that has just begun
     finding("POST /voice")
     finding("/media-stream")
     assert world.openai.requests == []
