@@ -1,4 +1,4 @@
-# The usual commands; the README has each without make. Everything is installed into .venv, once:
+# The usual commands. Everything is installed into .venv, once:
 # stamp files in it tell what is there. `make test-all` makes a .venv-3.x for every other Python.
 
 SCENARIO ?= booking

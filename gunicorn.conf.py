@@ -40,6 +40,7 @@ settings.cache_clear()  # each worker reads them anew, so that a reload does too
 worker_class = "gevent"  # hundreds of calls a process; a thread each would be too many
 workers = int(os.environ.get("WEB_CONCURRENCY") or 1)
 worker_connections = 2000
+control_socket_disable = True  # two processes of one account would take it from each other
 os.environ.setdefault("GEVENT_TRACK_GREENLET_TREE", "no")  # who spawned whom is 5 KB a call
 NOTICE = 2  # seconds in which a proxy can learn from /health to ask another machine
 graceful_timeout = 30  # seconds in which a stopping worker's calls must come to a pause

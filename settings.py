@@ -111,7 +111,7 @@ class Prices(BaseModel, frozen=True, extra="forbid"):
 
 
 class Settings(BaseModel, frozen=True):
-    """The settings, by their variables' names in lower case. README has what each is for.
+    """The settings, by their variables' names in lower case; docs/configuration.md has what each is for.
 
     Times are in seconds. What is 0 in the environment is `math.inf` here.
     """
