@@ -111,9 +111,10 @@ class Prices(BaseModel, frozen=True, extra="forbid"):
 
 
 class Settings(BaseModel, frozen=True):
-    """The settings, by their variables' names in lower case; docs/configuration.md has what each is for.
+    """The settings, by their variables' names in lower case.
 
-    Times are in seconds. What is 0 in the environment is `math.inf` here.
+    docs/configuration.md has what each is for. Times are in seconds. What is 0 in the
+    environment is `math.inf` here.
     """
 
     twilio_account_sid: AccountSid = Field(description="the account's SID, from console.twilio.com")
