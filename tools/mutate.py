@@ -29,9 +29,14 @@ TESTS = {
     "text.py": "tests/unit/test_sentences.py",
     "words.py": "tests/unit/test_heard.py",
     "logs.py": "tests/unit/test_logs.py",
+    "upstream.py": "tests/unit/test_upstream.py",
+    "signature.py": "tests/unit/test_webhook.py",
+    "places.py": "tests/unit/test_places.py",
+    "opening.py": "tests/unit/test_opening.py",
 }
+FOR_THE_WEBHOOK = ("tools", "templates")  # what its tests need beside the code
 RANDOM_CALLS = "tests/unit/test_conversation_machine.py"
-RANDOM_CALL = "tests/unit/random_call.py"
+HELPERS = ("tests/unit/random_call.py", "tests/unit/environment.py")
 SECONDS = 300  # a mutant that takes longer hangs
 
 
@@ -105,9 +110,11 @@ def judge(mutant: Mutant, always_call: bool) -> Verdict:
 def make_copy(copy: Path) -> None:
     """Copy the code and its tests."""
     (copy / RULES).parent.mkdir(parents=True)
-    for module in ROOT.glob("*.py"):
-        shutil.copy(module, copy)
-    for test in (RULES, RANDOM_CALLS, RANDOM_CALL, *set(TESTS.values())):
+    for file in (*ROOT.glob("*.py"), *ROOT.glob("*.json"), ROOT / ".env.example"):
+        shutil.copy(file, copy)
+    for folder in FOR_THE_WEBHOOK:
+        shutil.copytree(ROOT / folder, copy / folder)
+    for test in (RULES, RANDOM_CALLS, *HELPERS, *set(TESTS.values())):
         shutil.copy(ROOT / test, copy / test)
 
 

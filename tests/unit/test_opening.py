@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from opening import PLACE, about_caller, opening_note
+from opening import LONGEST_ADDRESS, PLACE, about_caller, address, opening_note
 
 FIELDS = (*PLACE, "CallerName", "ForwardedFrom", "StirVerstat")
 NOW = datetime(2026, 11, 27, 9, 5, tzinfo=ZoneInfo("Europe/Berlin"))
@@ -61,3 +61,13 @@ def test_names_of_other_scripts_are_kept() -> None:
 def test_the_facts_fit_into_what_twilio_carries_with_a_stream() -> None:
     about = about_caller(dict.fromkeys(FIELDS, "x" * 1000))
     assert len(about) < 300
+
+
+@pytest.mark.parametrize("caller", ["+15552223333", "sip:zoë-1@example.com", "client:desk", ""])
+def test_who_calls_is_told_as_it_is(caller: str) -> None:
+    assert address({"From": caller}, "From") == caller
+
+
+def test_of_who_calls_only_what_twiml_can_hold_is_told() -> None:
+    assert address({"From": "sip:a\x00\x1b\ufffe\nb@example.com"}, "From") == "sip:ab@example.com"
+    assert len(address({"From": "x" * 2000}, "From")) == LONGEST_ADDRESS < 500

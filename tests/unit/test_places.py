@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from math import inf
+from multiprocessing import get_context
 
 import pytest
 from websockets.protocol import Side
 
-from places import UNUSED, Places
+from places import LEAVING, PLACES, UNUSED, Places
 from wire import Connection
 
 
@@ -42,6 +43,14 @@ def call(places: Places, calls: ExitStack) -> Connection:
     stream = Connection(ours, Side.SERVER, 1000)
     calls.enter_context(places.taken_by(stream))
     return stream
+
+
+def in_a_fork(act: Callable[[], None]) -> None:
+    """Do something in a process that comes from this one, as workers come from a master."""
+    child = get_context("fork").Process(target=act)
+    child.start()
+    child.join()
+    assert child.exitcode == 0
 
 
 def test_a_process_of_its_own_counts_its_calls(calls: ExitStack) -> None:
@@ -76,6 +85,16 @@ def test_a_full_process_is_not_busy_while_another_has_a_place(calls: ExitStack) 
     assert other.are_taken(2)
 
 
+def test_the_end_of_a_call_gives_its_place_to_every_process(calls: ExitStack) -> None:
+    master = Master()
+    one, other = master.fork(), master.fork()
+    call(other, calls)
+    with ExitStack() as short:
+        call(one, short)
+        assert other.are_taken(1)
+    assert not other.are_taken(1)
+
+
 def test_the_calls_of_a_process_that_ended_take_no_place(calls: ExitStack) -> None:
     master = Master()
     master.fork()
@@ -95,3 +114,16 @@ def test_without_a_limit_there_is_always_a_place(calls: ExitStack) -> None:
     places = Places([UNUSED])
     call(places, calls)
     assert not places.are_taken(inf)
+
+
+def test_what_one_process_tells_is_known_in_all_that_come_from_its_master() -> None:
+    number = PLACES.open_tally()
+    in_a_fork(lambda: PLACES.close_tally(number))
+    assert PLACES.open_tally() == number, "it is free again"
+    PLACES.close_tally(number)
+
+
+def test_that_all_will_be_stopped_is_known_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LEAVING, "value", False)
+    in_a_fork(lambda: setattr(LEAVING, "value", True))
+    assert LEAVING.value

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
-from upstream import FORGET_SECONDS, OTHER, Upstream, cause
+from upstream import FORGET_SECONDS, OTHER, VOICE, WORKFLOW, Upstream, cause, troubles
 
 
 class ServiceInTime:
@@ -13,6 +15,14 @@ class ServiceInTime:
     def __init__(self) -> None:
         self.now = 1000.0
         self.service = Upstream(lambda: self.now)
+
+
+@pytest.fixture
+def behind_the_line() -> Iterator[None]:
+    """Leave both services well."""
+    yield
+    VOICE.succeed()
+    WORKFLOW.succeed()
 
 
 def test_nothing_is_wrong_before_the_first_call() -> None:
@@ -45,6 +55,8 @@ def test_a_failure_is_forgotten_if_nobody_calls() -> None:
         ("Error code: 401 - {'error': {'code': 'invalid_api_key'}}", "the API key is refused"),
         ("failed insufficient_quota", "the quota is used up"),
         ("Error code: 429 - {'error': {'code': 'insufficient_quota'}}", "the quota is used up"),
+        ("Not paid. (billing_not_active)", "the quota is used up"),
+        ("failed billing_hard_limit_reached", "the quota is used up"),
         ("No such model (model_not_found)", "the model or the agent does not exist"),
         ("Error code: 404 - ", "the model or the agent does not exist"),
         ("HTTP 403 Forbidden", "access is refused"),
@@ -53,7 +65,9 @@ def test_a_failure_is_forgotten_if_nobody_calls() -> None:
             "Invalid value: 'marine' (invalid_value session.audio.output.voice)",
             "the voice session is refused",
         ),
+        ("The old shape is gone. (beta_api_shape_disabled)", "the voice session is refused"),
         ("Error code: 500 - session lost", OTHER),
+        ("Error code: 500 - request 401 failed, try again in 403 ms", OTHER),
         ("", OTHER),
     ],
 )
@@ -64,3 +78,12 @@ def test_the_reason_is_told_in_words_of_the_line_s_own(reason: str, told: str) -
 def test_neither_a_key_nor_a_caller_s_words_are_told() -> None:
     assert cause("HTTP 401 Incorrect API key: sk-a1b2c3") == "the API key is refused"
     assert cause("cannot answer 'my number is +15552223333'") == OTHER
+
+
+def test_a_service_that_is_well_is_not_told_of(behind_the_line: None) -> None:
+    assert troubles() == {}
+    WORKFLOW.fail("Error code: 404 - ")
+    assert troubles() == {"workflow": "the model or the agent does not exist"}
+    WORKFLOW.succeed()
+    VOICE.fail("HTTP 403 Forbidden")
+    assert troubles() == {"voice": "access is refused"}

@@ -407,6 +407,24 @@ def test_the_line_tells_apart_what_is_wrong_with_a_signature(
     assert caplog.messages == [f"refused POST /voice at {host}: {UNSIGNED}{FAULTS[signed_for]}"]
 
 
+def test_a_stream_that_was_signed_for_another_host_names_it(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    there = sign("wss://new.tunnel.example/media-stream", {})
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "X-Twilio-Signature": there}
+    answer = site.client.get("/media-stream", headers={"Host": "new.tunnel.example", **upgrade})
+    assert answer.status_code == 403
+    (line,) = caplog.messages
+    assert line.endswith("but for new.tunnel.example: set WEBHOOK_URL=https://new.tunnel.example")
+
+
+def test_a_request_line_that_is_no_url_is_refused(site: Site) -> None:
+    odd = {"RAW_URI": "["}  # as gunicorn passes it on
+    signed = {"X-Twilio-Signature": "wrong"}
+    answer = site.client.post("/voice", headers=signed, environ_overrides=odd)
+    assert answer.status_code == 403
+
+
 def test_another_account_s_token_is_told(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     theirs = RequestValidator("0" * 32).compute_signature(f"{PUBLIC_URL}/voice", FORM)
     assert site.post(signature=theirs).status_code == 403
