@@ -36,7 +36,11 @@ TESTS = {
 }
 FOR_THE_WEBHOOK = ("tools", "templates")  # what its tests need beside the code
 RANDOM_CALLS = "tests/unit/test_conversation_machine.py"
-HELPERS = ("tests/unit/random_call.py", "tests/unit/environment.py")
+HELPERS = (
+    "tests/unit/environment.py",
+    "tests/unit/noting_port.py",
+    "tests/unit/random_call.py",
+)
 SECONDS = 300  # a mutant that takes longer hangs
 
 
