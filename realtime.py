@@ -18,7 +18,7 @@ from messages import Handler, NotUnderstood, text
 from settings import Settings
 from story import Story
 from utils import Downsampler, Upsampler, same_words
-from wire import Connection, connect
+from wire import Connection, Refused, connect
 
 KEPT_FRAMES = 500  # 10 s of the caller's sound, for the next session
 SESSION_UPDATE = "session"  # the event_id of ours
@@ -242,10 +242,11 @@ class Realtime:
         mark = self._in_flight.mark
         self._in_flight = InFlight()
         code = text(error, "code?") or text(error, "type?")
-        why = " ".join(filter(None, (status, reason, code)))
-        if status != "completed":
+        why = " ".join(filter(None, (status, reason, code, text(error, "message?"))))
+        ending = outcome(status, reason, code)
+        if ending in (Outcome.FILTERED, Outcome.FAILED):
             self._story.warn(f"not spoken whole: {why}")
-        self._rules.voice_ended(mark, outcome(status, reason, code), why)
+        self._rules.voice_ended(mark, ending, why)
 
     def on_error(self, kind: str, code: str, message: str, param: str, event_id: str) -> None:
         """Tell what was refused; `param` names a field of ours."""
@@ -254,12 +255,13 @@ class Realtime:
         code = code or kind
         about = " ".join(filter(None, (code, param)))
         why = f"{message or kind} ({about})"
-        self._story.warn(f"Realtime: {why}")
         refused_session = event_id == SESSION_UPDATE and kind == "invalid_request_error"
         if code in HOPELESS_CODES or refused_session:
             self.end()
             self._rules.voice_hopeless(why)
-        elif event_id == SESSION_UPDATE:
+            return
+        self._story.warn(f"Realtime: {why}")
+        if event_id == SESSION_UPDATE:
             self.abort()
         elif event_id and event_id == self._in_flight.mark:  # no `response.done` will come
             self._in_flight = InFlight()
@@ -270,6 +272,15 @@ def read_aloud(mark: str, text: str) -> dict[str, Any]:
     """Return the response that reads a text, out of band: with no history, it answers nothing."""
     cue = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
     return {"conversation": "none", "input": [cue], "metadata": {"mark": mark}}
+
+
+def refusal(refused: Refused) -> str:
+    """Say why no session could be had, in OpenAI's own sentence if there is one."""
+    try:
+        message = json.loads(refused.answer)["error"]["message"]
+    except (ValueError, LookupError, TypeError):
+        return str(refused)
+    return f"HTTP {refused.status} {message}"
 
 
 def milliseconds(mulaw: str) -> int:

@@ -95,6 +95,11 @@ class Story(Witness):
         self.ends(how)
         self._tell("leaves", f"{how}: {why}", ERROR)
 
+    def gives_up(self, why: str) -> None:
+        """Tell that no session with Realtime can be had, now or later."""
+        metrics.failed("realtime")
+        self.leaves("given up", why)
+
     def hands_over(self, why: str) -> None:
         """Tell that the stream is closed, for Twilio to come back."""
         self.ends("handed over")

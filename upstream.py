@@ -18,6 +18,15 @@ CAUSES = {
 }
 OTHER = "it fails, or can't be reached"
 
+# What the owner can do about it, if it is the voice that fails
+REMEDIES = {
+    "the API key is refused": "check OPENAI_API_KEY",
+    "the quota is used up": "check the billing of OPENAI_API_KEY's account",
+    "the model or the agent does not exist": "check REALTIME_MODEL",
+    "access is refused": "check what OPENAI_API_KEY may be used for",
+    "the voice session is refused": "check REALTIME_SESSION",
+}
+
 
 def cause(reason: str) -> str:
     """Say why a service failed, in words that hold nothing of the reason's own."""
@@ -25,6 +34,12 @@ def cause(reason: str) -> str:
         if re.search(sign, reason):
             return words
     return OTHER
+
+
+def with_remedy(reason: str) -> str:
+    """Put before the reason why the voice failed what its owner can do, if that is known."""
+    remedy = REMEDIES.get(cause(reason))
+    return f"{remedy}: {reason}" if remedy else reason
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from call import Call, CallControl, find_start
 from conversation import TRANSFER, Conversation, Limits, Lines, Port
 from cost import Cost, Usage
 from messages import Handler, NotUnderstood, dispatch
-from realtime import EVENTS, HOPELESS_STATUSES, Realtime
+from realtime import EVENTS, HOPELESS_STATUSES, Realtime, refusal
 from settings import Settings
 from story import Story
-from upstream import VOICE, WORKFLOW
+from upstream import VOICE, WORKFLOW, with_remedy
 from utils import sentences
 from wire import Connection, Refused
 from witness import Witness
@@ -136,7 +136,7 @@ class VoiceHandler:
                 for event in self._realtime.events():
                     self._dispatch(event, "type", EVENTS, self._realtime)
             except Refused as error:
-                self._safely(self._lose_realtime, str(error), error.status in HOPELESS_STATUSES)
+                self._safely(self._lose_realtime, refusal(error), error.status in HOPELESS_STATUSES)
             except OSError as error:
                 self._safely(self._lose_realtime, str(error))
             else:
@@ -191,11 +191,13 @@ class VoiceHandler:
 
     def _lose_realtime(self, reason: str, hopeless: bool = False) -> None:
         why = self._realtime.lose() or reason
-        self._story.realtime_lost(why)
+        if self._realtime.over:  # it was given up, and that has been told
+            return
         if hopeless:
             self._realtime.end()
             self._rules.voice_hopeless(why)
         else:
+            self._story.realtime_lost(why)
             self._rules.voice_lost(why)
 
     # --- messages ---------------------------------------------------------------------------------
@@ -301,7 +303,7 @@ class VoiceHandler:
     def give_up(self, reason: str) -> None:
         """Have Twilio's own voice say UNAVAILABLE, and the call ended."""
         VOICE.fail(reason)
-        self._story.leaves("given up", reason)
+        self._story.gives_up(with_remedy(reason))
         self._do(self._control.give_up, "give up")
 
     def close(self, reason: str) -> None:

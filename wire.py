@@ -30,6 +30,7 @@ class Refused(OSError):
         """Keep the status and what the server said."""
         super().__init__(f"HTTP {status} {answer}".strip())
         self.status = status
+        self.answer = answer
 
 
 class Connection:

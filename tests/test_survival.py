@@ -48,6 +48,7 @@ from tools.simulator.openai_knobs import QUOTA_USED_UP
 from tools.simulator.openai_server import OpenAISimulator, RealtimeSession, Reply
 from tools.simulator.twilio_network import Call
 from tools.webhook import FORM, UNAVAILABLE, element, parameters, post
+from upstream import REMEDIES
 
 thorough = pytest.mark.thorough
 APOLOGY = "I'm sorry, something went wrong. Could you try that again?"
@@ -336,7 +337,9 @@ def test_what_cannot_get_better_is_told_at_once(service: Service, fault: str) ->
     assert call.said == [UNAVAILABLE]
     assert len(call.streams) == 1
     assert len([r for r in service.openai.requests if r.path.endswith("/realtime")]) <= 2
-    service.wait_for_log(rf"\[{call.sid}[^]]*\] given up: ")
+    given_up = service.wait_for_log(rf"\[{call.sid}[^]]*\] given up: ")
+    assert REMEDIES[fault] in given_up
+    assert not [line for line in service.log if call.sid in line and "Realtime" in line]
     assert service.upstream() == {"status": "failing", "voice": fault}
 
 

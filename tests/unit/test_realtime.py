@@ -12,11 +12,12 @@ from call import Call
 from conversation import Conversation
 from cost import Cost
 from messages import NotUnderstood, dispatch
-from realtime import EVENTS, Realtime
+from realtime import EVENTS, SESSION_UPDATE, Realtime, refusal
 from settings import Settings
 from story import Story
 from tests.unit.environment import REQUIRED
 from tests.unit.noting_port import NotingPort
+from wire import Refused
 
 SETTINGS = Settings(**REQUIRED)  # type: ignore[arg-type]
 SOUND = b64encode(bytes(160)).decode()
@@ -117,3 +118,36 @@ def test_what_is_no_base64_does_not_reach_twilio() -> None:
     with pytest.raises(NotUnderstood, match="no base64"):
         call.sounds("!!!")
     assert call.played == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "decided"), [("invalid_request_error", ["say", "give_up"]), ("server_error", ["say"])]
+)
+def test_a_session_is_given_up_if_openai_refuses_what_it_says(
+    kind: str, decided: list[str]
+) -> None:
+    call = VoicedCall()
+    error = {
+        "type": kind,
+        "code": "unknown_parameter",
+        "message": "Unknown parameter: 'session.foo'.",
+        "param": "session.foo",
+        "event_id": SESSION_UPDATE,
+    }
+    call.happens("error", error=error)
+    assert call.decided == decided
+    assert call.realtime.over == (kind == "invalid_request_error")
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ('{"error": {"message": "Incorrect API key."}}', "HTTP 401 Incorrect API key."),
+        ('{"error": "no"}', 'HTTP 401 {"error": "no"}'),
+        ("[]", "HTTP 401 []"),
+        ("<html>", "HTTP 401 <html>"),
+        ("", "HTTP 401"),
+    ],
+)
+def test_a_refused_handshake_is_told_in_openais_own_sentence(answer: str, told: str) -> None:
+    assert refusal(Refused(401, answer)) == told

@@ -235,7 +235,7 @@ def test_a_call_that_was_never_answered_does_not_read_like_a_good_one(
     call = ToldCall(caplog)
     call.story.begins()
     call.wait(3)
-    call.story.leaves("given up", "You exceeded your quota.")
+    call.story.gives_up("You exceeded your quota.")
     call.story.ended()
     assert call.lines[1:] == [
         "given up: You exceeded your quota.",

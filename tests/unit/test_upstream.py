@@ -6,7 +6,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from upstream import FORGET_SECONDS, OTHER, VOICE, WORKFLOW, Upstream, cause, troubles
+from upstream import (
+    CAUSES,
+    FORGET_SECONDS,
+    OTHER,
+    REMEDIES,
+    VOICE,
+    WORKFLOW,
+    Upstream,
+    cause,
+    troubles,
+    with_remedy,
+)
 
 
 class ServiceInTime:
@@ -23,6 +34,17 @@ def behind_the_line() -> Iterator[None]:
     yield
     VOICE.succeed()
     WORKFLOW.succeed()
+
+
+def test_the_owner_is_told_what_to_do_and_openais_own_sentence() -> None:
+    assert with_remedy("HTTP 401 Incorrect API key.") == (
+        "check OPENAI_API_KEY: HTTP 401 Incorrect API key."
+    )
+    assert with_remedy("Unknown parameter. (unknown_parameter session.foo)").startswith(
+        "check REALTIME_SESSION: "
+    )
+    assert with_remedy("timed out") == "timed out"
+    assert set(REMEDIES) == set(CAUSES.values())
 
 
 def test_nothing_is_wrong_before_the_first_call() -> None:
