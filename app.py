@@ -222,14 +222,22 @@ def voice() -> Response:
     if after == "transfer":
         return after_transfer(attempt)
     if attempt > MAX_RETURNS:
-        return twiml("unavailable.xml")
+        return turn_away("unavailable.xml", f"its stream failed {attempt} times in a row")
+    if not attempt and is_full():
+        return turn_away("busy.xml", "this process is stopping, or all have MAX_CALLS calls")
     if not attempt:
-        return twiml("busy.xml") if is_full() else connect("connect.xml", attempt, "greeting")
+        return connect("connect.xml", attempt, "greeting")
     end_old_stream(request.form.get("CallSid", ""))
     if after == "hold":
         return connect("connect.xml", attempt, request.args.get("opening", ""))
     template = "reconnect.xml" if attempt == MAX_RETURNS else "connect.xml"
     return connect(template, attempt, opening_again())
+
+
+def turn_away(document: str, why: str) -> Response:
+    """End a call that can't be served, and tell the owner."""
+    log.error("[%s] turned away: %s", request.form.get("CallSid", ""), why)
+    return twiml(document)
 
 
 def attempts() -> int:

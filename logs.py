@@ -56,7 +56,8 @@ ADDRESSES = (
     r"(?<![\w.])(?<!\+\d )(?<!\+\d\d )(?<!\+\d\d\d )"  # no phone number's country
     rf"(?:{OCTET}\.){{3}}{OCTET}(?!\.?\d)(?::\d{{1,5}}\b)?",
     r"(?<![\w:])(?=[\d:]*[a-f])(?:[\da-f]{1,4}:{1,2}){2,7}[\da-f]{1,4}(?![\w:])",  # IPv6
-    r"//[A-Za-z][A-Za-z.-]*:\d{1,5}\b",  # a host and its port
+    # A host, its port, and the process that listens there
+    r"//(?:[A-Za-z][A-Za-z.-]*|\[[\da-f:]*\]):\d{1,5}\b(?: \(\d{1,7}\))?",
     r"\b0x[0-9a-f]+\b",  # where an object is in memory
 )
 IDS = (

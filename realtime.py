@@ -242,7 +242,8 @@ class Realtime:
         mark = self._in_flight.mark
         self._in_flight = InFlight()
         code = text(error, "code?") or text(error, "type?")
-        why = " ".join(filter(None, (status, reason, code, text(error, "message?"))))
+        kind = " ".join(filter(None, (status, reason, code)))
+        why = ": ".join(filter(None, (kind, text(error, "message?"))))
         ending = outcome(status, reason, code)
         if ending in (Outcome.FILTERED, Outcome.FAILED):
             self._story.warn(f"not spoken whole: {why}")

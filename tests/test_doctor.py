@@ -243,11 +243,12 @@ class Fault(NamedTuple):
     environment: dict[str, str] = {}  # noqa: RUF012 - never changed
 
 
+NOBODYS = ReservedPort()  # held, so that no other test's server gets it
+
+
 def nowhere() -> str:
     """Return an address that nothing listens at."""
-    with closing(socket.socket()) as unused:
-        unused.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{unused.getsockname()[1]}"
+    return NOBODYS.url
 
 
 def past(days: int) -> str:

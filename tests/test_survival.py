@@ -21,6 +21,7 @@ import requests
 import websocket
 
 from tests.conftest import Pool, both_kinds
+from tools.app_process import START_SECONDS
 from tools.harness import (
     API_KEY,
     COLLEAGUE,
@@ -712,7 +713,7 @@ class Fleet:
         process = Process(COMMANDS[self.service.mode], environment(settings))
         self.running[port] = process
         self.started.append(process)
-        eventually(lambda: serves(f"http://127.0.0.1:{port}"), "one more process", 30)
+        eventually(lambda: serves(f"http://127.0.0.1:{port}"), "one more process", START_SECONDS)
         self.proxy.wait_until_it_sends_to(port)
 
     def stop(self) -> None:

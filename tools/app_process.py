@@ -29,7 +29,7 @@ COMMANDS = {
 }
 DEFAULTS = {name: value or "" for name, value in dotenv_values(HERE / ".env.example").items()}
 SETTINGS = tuple(DEFAULTS)
-START_SECONDS = 30
+START_SECONDS = 90  # a busy machine takes its time
 
 
 def eventually(

@@ -110,6 +110,7 @@ def test_at_most_the_last_two_digits_of_a_number_survive(number: str) -> None:
         "$12,345.67 or 1.234.567,89 EUR or €123,456.78",
         "[2026-11-27 10:32:07 +0000] [12345] [INFO] Listening at: http://0.0.0.0:5000 (12345)",
         "[2026-11-27 10:32:07 +0000] [12345] [INFO] Listening at: http://localhost:5000 (12345)",
+        "[2026-11-27 10:32:07 +0000] [12345] [INFO] Listening at: http://[::]:5000 (12345)",
         '127.0.0.1 - - [27/Nov/2026 10:32:07] "POST /voice HTTP/1.1" 200 -',
         '10.0.0.1 - - [27/Nov/2026:10:32:07 +0000] "GET / HTTP/1.1" 200 1234 "-" "Twilio/1.1"',
         "connect to 127.0.0.1:53412 failed after 127.0.0.1:53413",
