@@ -1,4 +1,7 @@
-"""A workflow that fails is apologised for, and the call goes on. All its ways: tests/workflow."""
+"""A workflow that fails is apologised for, and the call goes on. All its ways: tests/workflow.
+
+And it may live elsewhere than the voice.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import both_kinds
-from tools.harness import Service, hear_out
-from tools.simulator.openai_server import Reply
+from tests.conftest import Pool, both_kinds
+from tools.harness import AGENT_KEY, API_KEY, VOICE, Service, check_secrecy, hear_out
+from tools.simulator.openai_server import OpenAISimulator, Reply
 
 APOLOGY = "I'm sorry, something went wrong. Could you try that again?"
 IMPATIENT = pytest.mark.settings(WORKFLOW_TIMEOUT="1")
@@ -74,3 +77,46 @@ def test_caller_cuts_in_on_a_failing_reply_and_hears_no_apology(service: Service
     call.say("Stop")
     hear_out(call, "All right.")
     assert "sorry" not in call.heard()
+
+
+@pytest.mark.thorough("it starts processes of its own")
+@pytest.mark.parametrize(
+    ("workflow", "key"),
+    [("workflow.json", AGENT_KEY), ("asst_test", "")],
+    ids=["Responses, with a key of its own", "an assistant, without a key"],
+    scope="session",
+)
+def test_the_workflow_may_live_elsewhere_than_the_voice(
+    pool: Pool, workflow: str, key: str
+) -> None:
+    sent = key or "none"  # OpenAI's client can't go without
+    with OpenAISimulator(ears=VOICE, mouth=VOICE, api_key=sent) as agent:
+        agent.brain.reply = lambda text, history: "The agent is here."
+        service = Service(
+            "gevent",
+            {
+                "AGENT_WORKFLOW_ID": workflow,
+                "AGENT_BASE_URL": agent.base_url,
+                "AGENT_API_KEY": key,
+                "REALTIME_SESSION": str(pool.session_file({})),
+                "GREETING": "Hello!",
+            },
+        )
+        try:
+            call = service.call()
+            call.say("Who is there?")
+            hear_out(call, "The agent is here.")
+            call.hang_up()
+            call.wait_ended()
+        finally:
+            service.stop()
+        check_secrecy(service.process.output)
+        assert agent.refusals == service.openai.refusals == service.network.refusals == []
+        assert agent.sessions == []
+        assert {request.path for request in service.openai.requests} == {"/v1/realtime"}
+        assert keys_sent_to(agent) == {f"Bearer {sent}"}
+        assert keys_sent_to(service.openai) == {f"Bearer {API_KEY}"}
+
+
+def keys_sent_to(server: OpenAISimulator) -> set[str]:
+    return {request.headers["Authorization"] for request in server.requests}
