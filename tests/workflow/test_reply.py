@@ -231,6 +231,29 @@ def test_a_workflow_that_falls_silent_in_mid_reply_is_given_up(kind: str) -> Non
     assert isinstance(error, httpx2.ReadTimeout)
 
 
+WORDS = ["We open at nine. ", "On Sunday, too."]
+LONG = 10.0  # seconds, but not as long as a client waits that isn't told WORKFLOW_TIMEOUT
+SILENT_STREAMS: dict[str, tuple[Reply, str]] = {
+    "before its first word": (Reply(WORDS, first_delay=LONG), ""),
+    "after its first words": (Reply(WORDS, first_delay=0, chunk_delay=LONG), WORDS[0]),
+}
+
+
+@pytest.mark.parametrize("silent", SILENT_STREAMS)
+def test_a_stream_that_falls_silent_is_ended_by_workflow_timeout(
+    openai: OpenAISimulator, kind: str, silent: str
+) -> None:
+    reply, written = SILENT_STREAMS[silent]
+    openai.brain.reply = lambda *_: reply
+    where = {"openai_base_url": openai.base_url, "workflow_timeout": "1"}
+    talk = Talk(WorkflowClient(settings_of(KINDS[kind], **where), SHORT))
+    talk.start()
+    heard, error = talk.fail("When do you open?")
+    assert heard == written
+    assert isinstance(error, httpx2.ReadTimeout), "so the headers had come"
+    assert asked_for(openai) == [200]
+
+
 def test_an_answer_that_is_no_stream_is_a_failure_in_plain_words() -> None:
     page = httpx2.Response(200, text="<html>Hello</html>", headers={"Content-Type": "text/html"})
     assert "text/html" in str(talk_by(Script(page)).fail("Hello")[1])
