@@ -152,9 +152,12 @@ def test_the_call_is_answered_though_the_workflow_refuses(site: Site) -> None:
     assert parameters(site.post())["conversation"] == ""
 
 
-def test_a_full_process_is_busy_for_new_calls_only(site: Site) -> None:
+def test_a_full_process_is_busy_for_new_calls_only(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
     DRAINING.set()
     answer = site.post()
+    assert f"[{FORM['CallSid']}] turned away: this process is stopping" in caplog.text
     assert verbs(answer) == ["Reject"]
     assert element(answer, "Reject").attrib == {"reason": "busy"}
     assert verbs(site.post("/voice?conversation=conv_1&attempt=1")) == ["Connect", "Redirect"]
@@ -163,7 +166,7 @@ def test_a_full_process_is_busy_for_new_calls_only(site: Site) -> None:
 # --- a call comes back ----------------------------------------------------------------------------
 
 
-def test_attempts_are_counted_and_bounded(site: Site) -> None:
+def test_attempts_are_counted_and_bounded(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     path = "/voice"
     seen = []
     answer = site.post(path)
@@ -176,6 +179,7 @@ def test_attempts_are_counted_and_bounded(site: Site) -> None:
     assert len({each["conversation"] for each in seen}) == 1
     assert verbs(answer) == ["Say", "Hangup"]
     assert element(answer, "Say").text == settings().unavailable
+    assert f"[{FORM['CallSid']}] turned away: its stream failed 4 times in a row" in caplog.text
 
 
 def test_a_call_that_comes_back_is_as_old_as_it_was(site: Site) -> None:
