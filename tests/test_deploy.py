@@ -41,7 +41,7 @@ from tools.app_process import ROOT, Process, environment
 from tools.ports import ReservedPort
 from tools.pythons import VERSIONS
 
-DRAIN = gunicorn("graceful_timeout")
+DRAIN = gunicorn("NOTICE") + gunicorn("graceful_timeout")
 VARIABLES = variables(Settings)
 SECRET = {name for name, field in VARIABLES.items() if not field.repr}
 NEEDED = {name.upper() for name in REQUIRED}
