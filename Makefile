@@ -70,9 +70,11 @@ test-rest: .venv/.dev
 	$(TIMED) $(PYTHON) -m tools.bench --quick || [ $$? -eq 3 ]  # 3: this machine is too busy
 	@$(MAKE) --no-print-directory --jobs $(AT_ONCE) $(addprefix test-,$(OTHERS))
 
-# Sound in a browser plays in real time: one test after another, with the machine to itself
+# Sound in a browser plays in real time: one test after another, with the machine to itself. Where a
+# stall of the machine cost one its sound or its time, it must pass by itself.
 test-browser: .venv/.dev .venv/.demo
-	$(PYTEST) -n 0 --durations 10 tests/test_phone.py
+	$(PYTEST) -n 0 --durations 10 tests/test_phone.py || \
+		$(PYTEST) -n 0 --last-failed --last-failed-no-failures none tests/test_phone.py
 
 test-%: .venv-%/.dev
 	$(TIMED) .venv-$*/bin/python -m pytest -q --tier fast
