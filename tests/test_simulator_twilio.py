@@ -24,6 +24,7 @@ from twilio.http.http_client import TwilioHttpClient
 from twilio.request_validator import RequestValidator
 from twilio.rest import Client
 
+from tools.app_process import SETTINGS
 from tools.simulator import twiml
 from tools.simulator.call_command import add_call
 from tools.simulator.loop_thread import LoopThread
@@ -906,14 +907,55 @@ def test_a_public_address_may_have_a_port_and_a_path(app: ScriptedApp) -> None:
         assert app.forms[0]["_url"] == "/voice?a=1"
 
 
-def test_one_call_from_the_command_line(
-    app: ScriptedApp, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("stream", "is_opened"), [("ws", True), ("wss", False)])
+def test_an_app_at_an_address_on_this_machine_is_streamed_to_without_tls(
+    app: ScriptedApp, stream: str, is_opened: bool
 ) -> None:
-    app.twiml = [response("<Say>Hello</Say>")]
+    here = f"{stream}://{app.url.removeprefix('http://')}"
+    app.twiml = [response(CONNECT.replace("wss://voice.example.com", here))]
+    with PhoneNetwork(voice_url=app.url + "/voice", public_url=app.url) as network:
+        call = network.call()
+        call.wait_for("start" if is_opened else "stream_error")
+        call.hang_up()
+        call.wait_ended()
+        assert bool(network.refusals) != is_opened
+
+
+def call_from_the_command_line(*arguments: str) -> None:
     parser = argparse.ArgumentParser()
     run = add_call(parser)
+    run(parser.parse_args(arguments))
+
+
+def test_one_call_from_the_command_line_is_to_the_app_of_the_owners_settings(
+    app: ScriptedApp,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    token, sid, number = "f" * 32, "AC" + "1" * 32, "+15550007777"
+    monkeypatch.setenv("TWILIO_AUTH_TOKEN", token)
+    monkeypatch.setenv("TWILIO_ACCOUNT_SID", sid)
+    monkeypatch.setenv("TWILIO_PHONE_NUMBER", number)
+    monkeypatch.setenv("WEBHOOK_URL", PUBLIC)
+    monkeypatch.setenv("PORT", app.url.rpartition(":")[2])
+    app.twiml = [response("<Say>Hello</Say>")]
     wav = tmp_path / "call.wav"
-    run(parser.parse_args(["--voice-url", app.url + "/voice", "--record", str(wav)]))
+    call_from_the_command_line("--record", str(wav))
+    (asked,) = app.forms
+    form = {name: value for name, value in asked.items() if not name.startswith("_")}
+    assert RequestValidator(token).validate(f"{PUBLIC}/voice", form, asked["_signature"])
+    assert (form["AccountSid"], form["To"]) == (sid, number)
     printed = capsys.readouterr().out
     assert "say" in printed and "Hello" in printed and "end of TwiML" in printed
     assert wav.read_bytes().startswith(b"RIFF")
+
+
+def test_no_call_from_the_command_line_is_placed_to_an_unknown_app(
+    app: ScriptedApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in SETTINGS:
+        monkeypatch.setenv(name, "")
+    with pytest.raises(SystemExit, match=r"Fill in \.env"):
+        call_from_the_command_line("--voice-url", f"{app.url}/voice", "--auth-token", "")
+    assert app.forms == []

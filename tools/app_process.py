@@ -49,6 +49,12 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "NO_COLOR": "1", **dict.fromkeys(SETTINGS, ""), **given}
 
 
+def own_settings() -> dict[str, str]:
+    """Return the owner's settings: the environment's, else those in `.env`; "" for the default."""
+    in_file = dotenv_values(ROOT / ".env")
+    return {name: os.environ.get(name) or in_file.get(name) or "" for name in SETTINGS}
+
+
 def serves(url: str) -> bool:
     """Tell whether a process of the app answers there, and takes calls."""
     try:

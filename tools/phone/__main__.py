@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 
+from tools.app_process import own_settings
 from tools.demo.voices import Voices
 from tools.phone.exchange import (
     Exchange,
@@ -18,7 +19,6 @@ from tools.phone.exchange import (
     NotStarted,
     RemoteExchange,
     SimulatedExchange,
-    own_settings,
 )
 from tools.phone.web import served
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TypeVar
 
-from dotenv import dotenv_values
-
-from tools.app_process import COMMANDS, DEFAULTS, ROOT, Process, environment
+from tools.app_process import COMMANDS, DEFAULTS, Process, environment
 from tools.demo.receptionist import Receptionist
 from tools.phone.entries import Show
 from tools.phone.tap import Json, Tap, Tell, origin
@@ -199,12 +196,6 @@ class RemoteExchange(Exchange):
 def own_network() -> PhoneNetwork:
     """Make a network whose signatures nobody else can make."""
     return PhoneNetwork(auth_token=secrets.token_hex(16))
-
-
-def own_settings() -> dict[str, str]:
-    """Return the owner's settings: the environment's, else those in `.env`; "" for the default."""
-    in_file = dotenv_values(ROOT / ".env")
-    return {name: os.environ.get(name) or in_file.get(name) or "" for name in DEFAULTS}
 
 
 def _nobody_watches(source: str, event: Json) -> None:

@@ -1,14 +1,16 @@
-"""Run a part of the simulator as a process: `python -m tools.simulator openai --port 8001`."""
+"""Run the simulators as a process: `python -m tools.simulator serve`, and `… call` beside it."""
 
 from __future__ import annotations
 
 import argparse
 import signal
+import sys
 import threading
 from collections.abc import Callable
 
 from tools.simulator.call_command import add_call
 from tools.simulator.openai_server import OpenAISimulator
+from tools.simulator.serve_command import add_serve
 from tools.simulator.speech import ToneVoice
 
 
@@ -35,8 +37,9 @@ def run_openai(options: argparse.Namespace) -> None:
 
 
 COMMANDS: dict[str, Callable[[argparse.ArgumentParser], Callable[[argparse.Namespace], None]]] = {
-    "openai": add_openai,
+    "serve": add_serve,
     "call": add_call,
+    "openai": add_openai,
 }
 
 
@@ -48,7 +51,10 @@ def main() -> None:
         command = commands.add_parser(name, help=add.__doc__, description=add.__doc__)
         command.set_defaults(run=add(command))
     options = parser.parse_args()
-    options.run(options)
+    try:
+        options.run(options)
+    except OSError as error:  # a port is taken
+        sys.exit(f"{error}. Is it running already?")
 
 
 if __name__ == "__main__":

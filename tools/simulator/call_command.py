@@ -8,17 +8,24 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from tools.app_process import DEFAULTS, own_settings
 from tools.simulator.twilio_network import Call, PhoneNetwork
+
+NO_SETTINGS = (
+    "Which app? Fill in .env, for instance with what `serve` prints, or give its settings: --help"
+)
 
 
 def add_call(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], None]:
-    """Place one call with a caller who speaks in tones, and print its timeline as it grows."""
+    """Call the app that runs with this `.env`, in tones, and print the call as it goes."""
     add = parser.add_argument
-    add("--voice-url", required=True, help="where the app's /voice really listens")
-    add("--public-url", default="https://voice.example.com", help="WEBHOOK_URL")
-    add("--auth-token", default="simulated-auth-token", help="TWILIO_AUTH_TOKEN")
-    add("--account-sid", default="AC" + "0" * 32, help="TWILIO_ACCOUNT_SID")
-    add("--number", default="+15550001111", help="TWILIO_PHONE_NUMBER")
+    own = own_settings()
+    local = f"http://127.0.0.1:{own['PORT'] or DEFAULTS['PORT']}/voice"
+    add("--voice-url", default=local, help="where the app's /voice really listens")
+    add("--public-url", default=own["WEBHOOK_URL"], help="the app's WEBHOOK_URL")
+    add("--auth-token", default=own["TWILIO_AUTH_TOKEN"], help="its TWILIO_AUTH_TOKEN")
+    add("--account-sid", default=own["TWILIO_ACCOUNT_SID"], help="its TWILIO_ACCOUNT_SID")
+    add("--number", default=own["TWILIO_PHONE_NUMBER"], help="its TWILIO_PHONE_NUMBER")
     add("--port", type=int, default=0, help="port of the REST API (TWILIO_API_URL)")
     add("--say", action="append", default=[], help="what the caller says, in turn")
     add("--quiet", type=float, default=2.0, help="seconds that end the agent's turn")
@@ -29,6 +36,7 @@ def add_call(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], 
 
 def run_call(options: argparse.Namespace) -> None:
     """Speak each sentence when the agent has finished, then hang up."""
+    _expect_settings(options)
     with PhoneNetwork(
         account_sid=options.account_sid,
         auth_token=options.auth_token,
@@ -51,6 +59,12 @@ def run_call(options: argparse.Namespace) -> None:
             print(*network.refusals, sep="\n")
         if options.record:
             Path(options.record).write_bytes(call.recording())
+
+
+def _expect_settings(options: argparse.Namespace) -> None:
+    """Raise SystemExit if the app's settings aren't known: it would refuse the call."""
+    if not (options.public_url and options.auth_token and options.account_sid and options.number):
+        raise SystemExit(NO_SETTINGS)
 
 
 def _talk(call: Call, options: argparse.Namespace) -> None:

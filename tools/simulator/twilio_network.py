@@ -133,6 +133,12 @@ class PhoneNetwork:
 
     # Addresses and signatures
 
+    @property
+    def stream_scheme(self) -> str:
+        """What the URL of a stream begins with: `wss`, but at an address on this machine."""
+        is_local = self.public_url.startswith("http://127.0.0.1:")
+        return "ws" if is_local else "wss"
+
     def signature(self, url: str, fields: dict[str, str]) -> str:
         """Return the X-Twilio-Signature of a request to this public URL."""
         return str(RequestValidator(self.auth_token).compute_signature(url, fields))
@@ -148,7 +154,7 @@ class PhoneNetwork:
         parts = urlsplit(url)
         if parts.netloc != public.netloc or not parts.path.startswith(public.path):
             return None
-        scheme = "ws" if parts.scheme == "wss" else "http"
+        scheme = "ws" if parts.scheme == self.stream_scheme else "http"
         if local.scheme == "https":
             scheme += "s"
         path = parts.path[len(public.path) :]

@@ -180,7 +180,7 @@ class CallProgram:
 
     async def _connect(self, verb: twiml.Verb) -> None:
         for noun in verb.children[:1]:
-            if problem := twiml.stream_problem(noun):
+            if problem := twiml.stream_problem(noun, self._network.stream_scheme):
                 self._call.refuse(problem)
                 self._call.note("stream_error", code=int(problem[:5]), text=problem)
             else:

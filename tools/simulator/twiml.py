@@ -111,11 +111,14 @@ def parse(body: bytes, content_type: str = "text/xml") -> Document:
     return document
 
 
-def stream_problem(verb: Verb) -> str | None:
-    """Return why Twilio would not open this <Stream>, or None."""
+def stream_problem(verb: Verb, scheme: str = "wss") -> str | None:
+    """Return why Twilio would not open this <Stream>, or None.
+
+    The real one wants `wss`; `ws` is for an app that says itself that it is on this machine only.
+    """
     url = urlsplit(verb.attributes.get("url", ""))
-    if url.scheme != "wss" or not url.netloc:
-        return f"31920: <Stream> needs a wss:// url, not {url.geturl()!r}"
+    if url.scheme != scheme or not url.netloc:
+        return f"31920: <Stream> needs a {scheme}:// url, not {url.geturl()!r}"
     if url.query or url.fragment:
         return f"31920: a <Stream> url cannot carry a query: {url.geturl()!r}"
     for parameter in verb.children:
