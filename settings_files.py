@@ -287,20 +287,33 @@ def _workflow_id(value: str) -> str:
     if value.endswith(".json"):
         _refuse(workflow_faults(json_object(HERE / value)))
     elif not re.fullmatch(r"asst_\w+", value):
-        raise ValueError(
-            f"{_living_way(value)}, see FIX_AUDIO_ISSUE.md."
-            " (Expected an ID that begins with 'asst', or a .json file)"
-        )
+        raise ValueError(_workflow_advice(value))
     return value
 
 
-def _living_way(value: str) -> str:
-    name = f"{value}.json"
-    if re.fullmatch(r"[\w-]+", value) and (HERE / name).is_file():
-        return f"Did you mean {name}?"
+def _workflow_advice(value: str) -> str:
+    file = _file_meant(value)
+    if file:
+        return f"Did you mean the file {file}?"
+    what = "Expected an ID that begins with 'asst', or a .json file"
+    if _is_nearly_an_assistant(value):
+        what = "An assistant's ID begins with asst_, in small letters; OpenAI has ended them"
     kind = kind_of(value)
     instead = f"instead of {kind}" if kind else "or another .json file"
-    return f"Set AGENT_WORKFLOW_ID=workflow.json {instead}"
+    return f"Set AGENT_WORKFLOW_ID=workflow.json {instead}, see FIX_AUDIO_ISSUE.md. ({what})"
+
+
+def _file_meant(value: str) -> str:
+    """Return the file here that a name without its ending stands for; "" if there is none."""
+    files = {path.name.lower(): path.name for path in HERE.glob("*.json")}
+    stem = re.sub(r"\.\w*$", "", value.lower())
+    return files.get(nearest(f"{stem}.json", files, 0.85), "")
+
+
+def _is_nearly_an_assistant(value: str) -> bool:
+    """Tell whether a value seems to be a mistyped `asst_…`."""
+    beginning = re.match(r"[a-z]*", value.lower())
+    return bool(beginning and nearest(beginning[0], ("asst", "assistant"), 0.8))
 
 
 FromFile = BeforeValidator(_read)

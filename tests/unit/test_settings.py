@@ -376,7 +376,14 @@ def test_the_placeholders_of_others_examples_count_as_missing(name: str, value: 
         ("AGENT_WORKFLOW_ID", "wf_123", "FIX_AUDIO_ISSUE.md"),
         ("AGENT_WORKFLOW_ID", "pmpt_123", "a reusable prompt"),
         ("AGENT_WORKFLOW_ID", "gpt-6-luna", "a model"),
-        ("AGENT_WORKFLOW_ID", "workflow", "Did you mean workflow.json?"),
+        *(
+            ("AGENT_WORKFLOW_ID", value, "): Did you mean the file workflow.json?")
+            for value in ("workflow", "Workflow", "workflow.jsn", "workflow.", "work_flow")
+        ),
+        *(
+            ("AGENT_WORKFLOW_ID", value, "An assistant's ID begins with asst_, in small letters")
+            for value in ("asst-abc", "ast_abc", "Asst_abc", "asst abc", "assistant_abc", "asst_a,")
+        ),
         ("AGENT_WORKFLOW_ID", "nowhere.json", "nowhere.json can't be read: No such file"),
         ("PORT", "70000", "PORT (70000): Expected a whole number from 1 to 65535"),
         ("IDLE_SECONDS", "007", "IDLE_SECONDS (007): Expected a plain number"),
@@ -406,6 +413,12 @@ def test_a_number_written_in_another_way_is_not_called_no_number(number: str) ->
 def test_the_living_way_is_named_before_the_dead_one() -> None:
     line = advice("AGENT_WORKFLOW_ID", "wf_123")
     assert line.index("workflow.json") < line.index("asst")
+
+
+@pytest.mark.parametrize("value", ["asst_abc ", " asst_abc", '"asst_abc "', "asst_abc\t"])
+def test_blanks_around_a_value_do_not_count(tmp_path: Path, value: str) -> None:
+    (tmp_path / ".env").write_text(f"AGENT_WORKFLOW_ID={value}\n", "utf-8")
+    assert read(tmp_path, AGENT_WORKFLOW_ID="").agent_workflow_id == "asst_abc"
 
 
 @pytest.mark.parametrize(
