@@ -22,6 +22,7 @@ from wsproto.utilities import ProtocolError
 
 import metrics
 from banner import tell_started
+from commands import app_command, python
 from logs import log, open_log
 from opening import about_caller, address, only_printable
 from places import LEAVING, PLACES
@@ -39,7 +40,6 @@ HARDLY_BEGUN_SECONDS = 1.0
 SERVED_AT = "X-Served-At"  # a header of /health, by which `--check` knows this app from others
 READY = Event()  # `start` has run
 STARTING = Lock()
-RIGHT_START = "Run `gunicorn app:app` or `python app.py` in the app's folder"
 UNSIGNED = ("/", "/health", "/health/upstream", "/metrics")  # not for Twilio
 FOR_TWILIO = "This is for Twilio only: the app's log says why it was refused, / what this is.\n"
 
@@ -88,7 +88,12 @@ def expect_start() -> None:
             open_log()
             abort(503, " ".join(str(problems).split()))
     how = "without its configuration" if request.is_multithread else "one request at a time"
-    log.error("started wrongly, by %s, %s: calls will fail. %s", server, how, RIGHT_START)
+    log.error("started wrongly, by %s, %s: calls will fail. %s", server, how, right_start())
+
+
+def right_start() -> str:
+    """Tell how to start it instead."""
+    return f"In the app's folder, run `{python()} -m gunicorn app:app` or `{app_command()}`"
 
 
 @app.before_request

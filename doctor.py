@@ -9,6 +9,7 @@ from enum import Enum
 from io import TextIOWrapper
 from typing import NamedTuple
 
+from commands import app_command
 from doctor_address import (
     address_leads_here,
     port_is_ours,
@@ -208,7 +209,7 @@ def main(arguments: Sequence[str]) -> int:
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the arguments; ends the program with a usage message if they make no sense."""
     parser = argparse.ArgumentParser(
-        prog="python app.py",
+        prog=app_command(),
         description="The phone line for an OpenAI agent. Without arguments it serves calls.",
     )
     what = parser.add_mutually_exclusive_group(required=True)

@@ -12,9 +12,8 @@ from twilio.base.exceptions import TwilioException, TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
+from commands import app_command
 from doctor_examination import Examination, Fault, reason, too_late
-
-SETUP = "`python app.py --setup` changes it"
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,8 @@ def calls_are_answered_here(examination: Examination) -> str:
     """See whether Twilio asks our webhook what to do with a call."""
     route, url = present_route(examination), webhook(examination)
     if not route.leads_to(url):
-        raise Fault(f"calls lead to {route}, not to POST {url}; {SETUP}")
+        setup = app_command("--setup")
+        raise Fault(f"calls lead to {route}, not to POST {url}; `{setup}` changes it")
     return str(route)
 
 

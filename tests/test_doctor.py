@@ -20,6 +20,7 @@ from werkzeug.serving import make_server
 
 import app
 import doctor
+from commands import app_command
 from doctor import CHECKS, Check, Finding, State, findings, result
 from doctor_examination import Examination
 from settings import settings
@@ -402,6 +403,7 @@ FAULTS = [
         number(voice_url="https://old.example.com/voice"),
     ),
     Fault("number's webhook", "calls lead to nothing", number(voice_url="")),
+    Fault("number's webhook", f"`{app_command('--setup')}` changes it", number(voice_url="")),
     Fault("number's webhook", "the SIP trunk TK1", number(trunk_sid="TK1")),
     Fault("number's webhook", "the TwiML app AP1", number(voice_application_sid="AP1")),
     Fault("PORT", "another program listens on", environment={"PORT": "TUNNEL_PORT"}),
@@ -582,7 +584,7 @@ def test_arguments_that_make_no_sense_are_refused(
     with pytest.raises(SystemExit) as ended:
         doctor.main(arguments)
     assert ended.value.code == 2
-    assert "usage: python app.py [-h] (--check | --setup)" in capsys.readouterr().err
+    assert f"usage: {app_command()} [-h] (--check | --setup)" in capsys.readouterr().err
 
 
 # --- setting up -----------------------------------------------------------------------------------
