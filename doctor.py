@@ -114,15 +114,24 @@ CHECKS = (
 
 def findings(examination: Examination, checks: Iterable[Check]) -> Iterator[Finding]:
     """Try the checks in their order; what depends on a failed one is skipped."""
-    blocked: set[str] = set()
+    waiting: set[str] = set()
     for check in checks:
-        if check.needs in blocked:
+        if check.name in waiting:
             found = Finding(check.name, State.SKIPPED, f"skipped, needs {check.needs}")
         else:
             found = result(check, examination)
-        if found.state is State.FAILED or check.needs in blocked:
-            blocked.add(check.name)
+        if found.state is State.FAILED:
+            waiting |= waiting_for(check.name)
         yield found
+
+
+def waiting_for(name: str) -> set[str]:
+    """Return the names of the checks that can't be tried if one has failed."""
+    without = {name}
+    for check in CHECKS:
+        if check.needs in without:
+            without.add(check.name)
+    return without - {name}
 
 
 def result(check: Check, examination: Examination) -> Finding:
@@ -140,11 +149,26 @@ def check_all(examination: Examination) -> int:
     """Report every finding as soon as it is known; return the exit status."""
     print(COST, flush=True)
     failed = 0
+    waiting: set[str] = set()  # told of with what they wait for
     for found in findings(examination, CHECKS):
+        if found.name in waiting:
+            continue
         print(found, flush=True)
-        failed += found.state is State.FAILED
+        if found.state is State.FAILED:
+            failed += 1
+            waiting |= tell_of_waiting(found.name)
     print(f"{failed} of {len(CHECKS)} checks failed." if failed else "All is well.")
     return int(failed > 0)
+
+
+def tell_of_waiting(failed: str) -> set[str]:
+    """Say in one line how many checks wait for a failed one; return their names."""
+    waiting = waiting_for(failed)
+    if len(waiting) == 1:
+        print("  1 more check waits for this.")
+    elif waiting:
+        print(f"  {len(waiting)} more checks wait for this.")
+    return waiting
 
 
 def check_all_as_json(examination: Examination) -> int:

@@ -87,6 +87,8 @@ def told_at_port(examination: Examination) -> str:
 
 def address_leads_here(examination: Examination) -> str:
     """Ask WEBHOOK_URL/health: it may lead nowhere, or to a process of yesterday's."""
+    if examination.settings.is_out_of_reach:
+        raise Fault("Twilio can't reach this machine by it; set the https address of a tunnel")
     for _ in range(TRIES):
         with address_answers(examination):
             url = f"{examination.settings.webhook_url}/health"

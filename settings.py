@@ -208,6 +208,12 @@ class Settings(BaseModel, frozen=True):
         """The code of the language of the voice session, such as "en"."""
         return [*pinned_languages(self.realtime_session), "en"][0]
 
+    @property
+    def is_out_of_reach(self) -> bool:
+        """Whether WEBHOOK_URL is this machine's own address, which only a stand-in can ask."""
+        is_local = self.webhook_url.startswith("http://")  # nothing else is taken without TLS
+        return is_local and self.twilio_api_url.endswith(".twilio.com")
+
     def warnings(self) -> list[str]:
         """Say what is allowed and probably a mistake, a line each, for the banner."""
         return [*self.origin.oddities, *_doubts(self)]
@@ -219,6 +225,8 @@ def websocket_url(url: str) -> str:
 
 
 def _doubts(chosen: Settings) -> Iterator[str]:
+    if chosen.is_out_of_reach:
+        yield "Twilio can't reach WEBHOOK_URL: set the https address of a tunnel, or of a proxy"
     host = urlsplit(chosen.workflow_url).hostname or ""
     if host.endswith((OPENAI, "openai.azure.com")):
         if isinstance(chosen.workflow, str):

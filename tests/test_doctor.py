@@ -409,6 +409,11 @@ FAULTS = [
     Fault("PORT", "another program listens on", environment={"PORT": "TUNNEL_PORT"}),
     Fault(
         "WEBHOOK_URL",
+        "Twilio can't reach this machine by it; set the https address of a tunnel",
+        environment={"TWILIO_API_URL": "https://api.twilio.com"},
+    ),
+    Fault(
+        "WEBHOOK_URL",
         "can't be reached: Connection refused; is the tunnel running",
         environment={"WEBHOOK_URL": nowhere()},
     ),
@@ -532,16 +537,47 @@ def test_a_port_that_cannot_be_listened_on_is_told_of(
     )
 
 
-def test_what_depends_on_a_failed_line_is_skipped(
-    world: World, capsys: pytest.CaptureFixture[str]
-) -> None:
+def fail_account(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.account.auth_token = "f" * 32
+
+
+def fail_number(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.account.number["capabilities"] = {"voice": False}
+
+
+def fail_webhook(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.account.number["voice_url"] = ""
+
+
+def fail_settings(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "none")
+
+
+@pytest.mark.parametrize(
+    ("fail", "told"),
+    [
+        (fail_webhook, []),
+        (fail_number, ["  1 more check waits for this."]),
+        (fail_account, ["  2 more checks wait for this."]),
+        (fail_settings, ["  14 more checks wait for this."]),
+    ],
+)
+def test_what_waits_for_a_failed_line_is_counted_below_it(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fail: Callable[[World, pytest.MonkeyPatch], None],
+    told: list[str],
+) -> None:
+    fail(world, monkeypatch)
     assert doctor.main(["--check"]) == 1
-    lines = capsys.readouterr().out.splitlines()
+    report = capsys.readouterr().out
+    lines = report.splitlines()
     assert lines[-1] == "1 of 15 checks failed."
-    assert "– TWILIO_PHONE_NUMBER: skipped, needs Twilio account" in lines
-    assert "– number's webhook: skipped, needs TWILIO_PHONE_NUMBER" in lines
-    assert "✓ /media-stream: a signed upgrade arrives intact, and frames pass" in lines
+    assert [line for line in lines if "wait" in line] == told
+    assert "skipped, needs" not in report
+    waiting = int(told[0].split()[0]) if told else 0
+    assert len([line for line in lines if line[0] in "✓✗–"]) == len(LINES) - waiting
 
 
 def test_a_secret_is_not_shown_though_a_server_repeats_it(world: World) -> None:
@@ -571,6 +607,9 @@ def test_the_report_can_be_had_as_json(world: World, capsys: pytest.CaptureFixtu
     assert list(states) == LINES
     assert [name for name, state in states.items() if state == "failed"] == ["TWILIO_PHONE_NUMBER"]
     assert states["number's webhook"] == "skipped"
+    assert report["checks"][LINES.index("number's webhook")]["words"] == (
+        "skipped, needs TWILIO_PHONE_NUMBER"
+    )
     assert states["voice"] == "ok"
 
 

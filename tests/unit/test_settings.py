@@ -656,6 +656,7 @@ def test_settings_that_leave_nothing_to_say_have_no_warnings() -> None:
     ("changes", "words"),
     [
         ({}, "set TRANSFER_NUMBER"),
+        ({"WEBHOOK_URL": "http://127.0.0.1:5000"}, "Twilio can't reach WEBHOOK_URL: set the https"),
         ({"AGENT_WORKFLOW_ID": "asst_123"}, "2026-08-26: set AGENT_WORKFLOW_ID=workflow.json"),
         ({"AGENT_BASE_URL": "https://api.openai.com/v1"}, "set AGENT_API_KEY"),
         ({"REALTIME_MODEL": "gpt-6-luna"}, "REALTIME_MODEL (gpt-6-luna)"),
