@@ -126,7 +126,10 @@ class Settings(BaseModel, frozen=True):
     openai_api_key: OpenAiKey = Field(
         description="an API key, from platform.openai.com/api-keys", repr=False
     )
-    agent_workflow_id: WorkflowId = Field(description="what answers, such as workflow.json")
+    # No default, so that nobody's callers are answered by the example unawares
+    agent_workflow_id: WorkflowId = Field(
+        description="what answers, such as workflow.json", examples=["workflow.json"]
+    )
 
     greeting: Phrase = "Hello! How can I help you?"
     filler: Phrase = "One moment, please.|Let me see."

@@ -114,7 +114,7 @@ def misnamed(names: Iterable[str], meant: Collection[str]) -> Iterator[Problem]:
             yield Problem(name, f"No such setting; did you mean {near}?")
 
 
-def edited(example: Path, defaults: Mapping[str, str]) -> Iterator[str]:
+def edited(example: Path, shipped: Mapping[str, str]) -> Iterator[str]:
     """Tell of values that were typed into `.env.example`, which is never read."""
     if not example.is_file():
         return
@@ -123,7 +123,7 @@ def edited(example: Path, defaults: Mapping[str, str]) -> Iterator[str]:
     names = [
         name
         for name, value in values.items()
-        if value != defaults.get(name) and not is_placeholder(value)
+        if value != shipped.get(name) and not is_placeholder(value)
     ]
     if names:
         yield f".env.example is never read, and git tracks it; move {', '.join(names)} to .env"

@@ -68,18 +68,26 @@ def default(field: FieldInfo) -> str:
     return "" if field.is_required() else str(field.default)
 
 
+def shipped(field: FieldInfo) -> str:
+    """Return what `.env.example` has for a field, unless it only shows where a value belongs."""
+    if field.examples:
+        return str(field.examples[0])
+    return default(field)
+
+
 class Reading:
     """What the environment and a folder's `.env` give for some fields."""
 
     def __init__(self, fields: Fields, folder: Path, environment: Environment) -> None:
         """Read both; the environment wins."""
         shell = filled(environment)
-        defaults = {name: default(field) for name, field in fields.items()}
         self.fields = fields
         self.file = read_env_file(folder / ".env")
         self.given = self.file.values | shell
         self.oddities = [str(problem) for problem in self._misnamed(shell)]
-        self.oddities += edited(folder / ".env.example", defaults)
+        self.oddities += edited(
+            folder / ".env.example", {name: shipped(field) for name, field in fields.items()}
+        )
 
     def values(self) -> dict[str, object]:
         """Return the fields' values, but for what only shows where a required one belongs."""
