@@ -62,6 +62,12 @@ def fly(name: str) -> str:
     return found[1]
 
 
+def docker_steps() -> list[str]:
+    """Return the names of the Dockerfile's instructions, in their order."""
+    whole = text_of("Dockerfile").replace("\\\n", "")
+    return re.findall(r"^([A-Z]+) ", whole, re.MULTILINE)
+
+
 def docker(instruction: str) -> str:
     """Return the last such instruction of the Dockerfile, in one line."""
     whole = text_of("Dockerfile").replace("\\\n", "")

@@ -26,6 +26,7 @@ from tests.deployments import (
     container,
     docker,
     docker_environment,
+    docker_steps,
     fly,
     gunicorn,
     heroku,
@@ -247,35 +248,57 @@ def clean_root() -> Iterator[Path]:
         yield Path(folder)
 
 
+def test_the_image_has_no_step_but_those_that_are_taken_below() -> None:
+    assert docker_steps() == [
+        *("FROM", "ENV", "WORKDIR", "COPY", "RUN", "COPY"),
+        *("USER", "EXPOSE", "HEALTHCHECK", "STOPSIGNAL", "CMD"),
+    ]
+    copied = re.findall(r"^COPY (.*)", text_of("Dockerfile"), re.MULTILINE)
+    assert copied == ["requirements.txt .", ". ."]
+
+
 def copy_as_the_image_does(folder: Path) -> None:
-    folder.mkdir()
     for path in filter(lets_into_the_image, ROOT.iterdir()):
         copy = shutil.copytree if path.is_dir() else shutil.copy
         copy(path, folder / path.name)
 
 
 def install_as_the_image_does(app: Path, python: Path) -> None:
-    """Run the image's `RUN pip …`, for a Python that has no pip of its own."""
+    """Run the image's `RUN pip …`, for a Python that has no pip of its own.
+
+    Only what was copied before is there, and wheels must do: a slim image has no compiler.
+    """
+    app.mkdir()
+    shutil.copy(ROOT / "requirements.txt", app)
     (arguments,) = re.findall(r"^RUN pip (.*)", text_of("Dockerfile"), re.MULTILINE)
     pip = [sys.executable, "-m", "pip", "--quiet", "--python", str(python)]
-    subprocess.run([*pip, *arguments.split()], cwd=app, check=True)
+    command = [*pip, *arguments.split(), "--only-binary", ":all:"]
+    subprocess.run(command, cwd=app, check=True)
 
 
 def python_of_the_system() -> str:
-    """Return a Python that every user may start; one in a home folder is its owner's alone."""
-    for version in VERSIONS:
+    """Return a Python that every user may start, the image's version if it is there.
+
+    One in a home folder is its owner's alone.
+    """
+    images = docker("FROM").removeprefix("python:").removesuffix("-slim")
+    for version in (images, *VERSIONS):
         found = shutil.which(f"python{version}", path="/usr/local/bin:/usr/bin")
         if found:
             return found
     pytest.skip("the system has no Python of a supported version")
 
 
+def without_rights(command: list[str]) -> list[str]:
+    """Return a command that is run as the image's USER, whose group is root's."""
+    user = f"--reuid={docker('USER')}"
+    return ["setpriv", user, "--clear-groups", "--no-new-privs", "--bounding-set=-all", *command]
+
+
 @contextmanager
 def running_without_rights(app: Path, env: dict[str, str]) -> Iterator[Process]:
     """Run the image's CMD as its USER."""
-    drop = ["setpriv", f"--reuid={docker('USER')}", "--clear-groups", "--no-new-privs"]
-    command = json.loads(docker("CMD"))
-    process = Process([*drop, *command], env, cwd=app)
+    process = Process(without_rights(json.loads(docker("CMD"))), env, cwd=app)
     try:
         yield process
     finally:
@@ -289,18 +312,18 @@ def test_the_images_steps_give_an_app_that_serves_without_rights_and_drains(
 ) -> None:
     """No container can be built everywhere, so its steps are taken in a folder: COPY, RUN, USER."""
     app, venv = clean_root / "app", clean_root / "venv"
-    copy_as_the_image_does(app)
     subprocess.run([python_of_the_system(), "-m", "venv", "--without-pip", venv], check=True)
     install_as_the_image_does(app, venv / "bin" / "python")
-    health = json.loads(docker("HEALTHCHECK").split("CMD ")[1])
+    copy_as_the_image_does(app)
+    health = without_rights(json.loads(docker("HEALTHCHECK").split("CMD ")[1]))
     given = {name.upper(): value for name, value in REQUIRED.items()}
     with ReservedPort() as reserved:
         env = environment({**given, **docker_environment(), "PORT": str(reserved)})
         env["PATH"] = f"{venv / 'bin'}:/usr/bin:/bin"
         with running_without_rights(app, env) as process:
             process.wait_until_it_serves(reserved.url)
-            subprocess.run(health, env=env, check=True)
+            subprocess.run(health, cwd=app, env=env, check=True)
             process.signal(Signals[docker("STOPSIGNAL")])
             assert process.exit_code(DRAIN) == 0
-            assert subprocess.run(health, env=env, check=False).returncode == 1
+            assert subprocess.run(health, cwd=app, env=env, check=False).returncode == 1
     assert "Traceback" not in process.output
