@@ -125,7 +125,7 @@ def test_the_first_page_shows_settings_that_exist_and_all_that_are_required() ->
 
 
 def test_the_first_page_stays_a_first_page() -> None:
-    assert len(README.splitlines()) <= 120
+    assert len(README.splitlines()) <= 130
 
 
 def anchors(page: Path) -> set[str]:
