@@ -30,3 +30,11 @@ def test_a_child_that_ends_while_it_is_counted_is_left_out(
     monkeypatch.setattr(Process, "pids", property(lambda process: next(lists, pids)))
     assert service.held() == held
     assert next(lists, None) is None
+
+
+@pytest.mark.xdist_group("together")
+def test_a_group_of_tests_is_known_to_what_hands_tests_out(
+    request: pytest.FixtureRequest, worker_id: str
+) -> None:
+    """A pytest that pytest-xdist doesn't know loses the groups, and starts each service six times."""
+    assert worker_id == "master" or request.node.nodeid.endswith("@together")
