@@ -8,19 +8,26 @@ HERE = Path(__file__).parent
 
 def app_command(*arguments: str) -> str:
     """Return the command that runs `app.py` with these arguments."""
-    return " ".join([python(), _typed(HERE / "app.py"), *arguments])
+    script = typed(HERE / "app.py")
+    words = [python(), script, *arguments]
+    return " ".join(words)
 
 
 def python() -> str:
     """Return the interpreter that runs now; a server that embeds one doesn't tell which it is."""
     running = Path(sys.executable)
-    if not running.name.lower().startswith("python"):
-        return "python"
-    return _typed(running)
+    name = running.name.lower()
+    if name.startswith("python"):
+        return typed(running)
+    return "python"
 
 
-def _typed(path: Path) -> str:
+def typed(path: Path) -> str:
     """Return a path as one would type it in the present folder."""
     here = Path.cwd()
-    short = str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
-    return f'"{short}"' if " " in short else short
+    if path.is_relative_to(here):
+        path = path.relative_to(here)
+    text = str(path)
+    if " " in text:
+        return f'"{text}"'
+    return text

@@ -165,9 +165,9 @@ def tell_of_waiting(failed: str) -> set[str]:
     """Say in one line how many checks wait for a failed one; return their names."""
     waiting = waiting_for(failed)
     if len(waiting) == 1:
-        print("  1 more check waits for this.")
+        print("  1 more check waits for this.", flush=True)
     elif waiting:
-        print(f"  {len(waiting)} more checks wait for this.")
+        print(f"  {len(waiting)} more checks wait for this.", flush=True)
     return waiting
 
 

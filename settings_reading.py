@@ -85,9 +85,8 @@ class Reading:
         self.file = read_env_file(folder / ".env")
         self.given = self.file.values | shell
         self.oddities = [str(problem) for problem in self._misnamed(shell)]
-        self.oddities += edited(
-            folder / ".env.example", {name: shipped(field) for name, field in fields.items()}
-        )
+        example = {name: shipped(field) for name, field in fields.items()}
+        self.oddities += edited(folder / ".env.example", example)
 
     def values(self) -> dict[str, object]:
         """Return the fields' values, but for what only shows where a required one belongs."""
