@@ -39,6 +39,7 @@ def test_a_server_that_embeds_python_does_not_pass_for_it(
     assert python() == "python"
 
 
+@pytest.mark.thorough("it starts a process")
 def test_it_can_be_typed_in_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     command = app_command("--help")
