@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Pool, both_kinds
-from tools.harness import AGENT_KEY, API_KEY, VOICE, Service, check_secrecy, hear_out
+from tools.harness import AGENT_KEY, API_KEY, VOICE, Service, check_secrecy, hear_out, settle
 from tools.simulator.openai_server import OpenAISimulator, Reply
 
 APOLOGY = "I'm sorry, something went wrong. Could you try that again?"
@@ -21,23 +21,100 @@ FAILURES: dict[str, dict[str, Any]] = {
     "no answer at all": {"status": "http_hang"},
     "blank": {"status": "completed", "chunks": "  \n "},
 }
+MORE_FAILURES: dict[str, dict[str, Any]] = {
+    "rate limit": {"status": "http_429"},
+    "server error": {"status": "http_500"},
+    "wrong key": {"status": "http_401"},
+    "error event": {"status": "error"},
+    "expired": {"status": "expired"},
+    "broken off": {"status": "break"},
+    "silent": {"status": "hang"},
+    "asks for a tool": {"status": "requires_action"},
+    "empty": {"status": "completed", "chunks": ""},
+}
+ANSWERS = {  # to each request for a reply; 200 to one only, if nothing else
+    "no answer at all": [0],
+    "rate limit": [429] * 4,
+    "server error": [500] * 4,
+    "wrong key": [401],
+}
 
 
 @both_kinds
 @IMPATIENT
-@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize(
+    "failures",
+    [
+        pytest.param(FAILURES, id="some"),
+        pytest.param(MORE_FAILURES, id="more", marks=pytest.mark.thorough("it takes long")),
+    ],
+)
 def test_a_failing_workflow_is_apologised_for_once_and_the_next_turn_works(
-    service: Service, failure: str
+    service: Service, failures: dict[str, dict[str, Any]]
 ) -> None:
     service.tolerate(RUN_LEFT_BEHIND)
-    service.brain.fail_next(1, **FAILURES[failure])
+    call = service.call()
+    heard = "Hello!"
+    for failure, reply in failures.items():
+        answers = ANSWERS.get(failure, [200])
+        asked_before = len(asked_for(service))
+        service.brain.fail_next(len(answers), **reply)
+        call.say(f"First {failure}")
+        heard = f"{heard} {APOLOGY}"
+        hear_out(call, heard)
+        assert asked_for(service)[asked_before:] == answers, failure
+        call.say(f"After {failure}")
+        heard = f"{heard} You said: After {failure}."
+        hear_out(call, heard)
+    assert call.heard() == heard
+    why = [line for line in service.log if f"[{call.sid} ***33] no reply: " in line]
+    assert len(why) == len(failures)
+
+
+def asked_for(service: Service) -> list[int]:
+    """Return how each request for a reply was answered."""
+    posts = [each for each in service.openai.requests if each.method == "POST"]
+    return [each.status for each in posts if each.path.endswith(("/responses", "/runs"))]
+
+
+@both_kinds
+def test_what_is_refused_for_a_moment_is_asked_again_and_heard(service: Service) -> None:
+    service.brain.fail_next(1, "http_429")
+    call = service.call()
+    call.say("Hello")
+    hear_out(call, "You said: Hello.")
+    assert call.heard() == "Hello! You said: Hello."
+    assert service.messages == ["Hello"]
+
+
+@pytest.mark.parametrize("workflow", ["asst_test"], scope="session")
+def test_an_assistant_that_is_gone_is_apologised_for_turn_by_turn(
+    service: Service, workflow: str
+) -> None:
+    service.openai.assistants_gone = True
+    call = service.call()
+    call.say("Hello")
+    hear_out(call, f"Hello! {APOLOGY}")
+    call.say("Are you there?")
+    hear_out(call, f"{APOLOGY} {APOLOGY}")
+
+
+@pytest.mark.parametrize("workflow", ["asst_test"], scope="session")
+def test_a_run_left_behind_by_a_lost_stream_is_ended(service: Service, workflow: str) -> None:
+    service.tolerate(RUN_LEFT_BEHIND)
+    service.brain.reply = lambda text, history: (
+        Reply("Never heard", first_delay=60) if text == "First" else f"You said: {text}."
+    )
     call = service.call()
     call.say("First")
-    hear_out(call, APOLOGY)
+    service.openai.wait_for(lambda openai: openai.brain.turns)
+    settle(call)
+    call.stream.reset()
+    call.wait_for_stream(number=2)
+    hear_out(call, "Please go on.")
     call.say("Second")
-    hear_out(call, "You said: Second.")
-    assert call.heard() == f"Hello! {APOLOGY} You said: Second."
-    assert f"[{call.sid} ***33]" in service.wait_for_log("no reply")
+    hear_out(call, "Second.")
+    assert "Never heard" not in call.heard()
 
 
 @both_kinds
