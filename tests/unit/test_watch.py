@@ -6,15 +6,15 @@ import json
 import socket
 from base64 import b64encode
 from collections.abc import Iterator
-from math import inf
-from threading import Thread
-from time import monotonic
+from threading import Event, Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from websockets.protocol import Side
 
 import voice_handler
+import wire
 from call import Call
 from settings import Settings
 from tests.unit.environment import REQUIRED
@@ -25,6 +25,8 @@ from tools.simulator.speech import ToneVoice
 from voice_handler import CALLS, carry
 from wire import Connection
 from workflow_client import WorkflowClient
+
+NOT_UNDERSTOOD = "a message was not understood"
 
 
 class NoControl:
@@ -43,6 +45,7 @@ class SilentCall:
         ours, theirs = socket.socketpair()
         self.openai = openai
         self.twilio = Connection(theirs, Side.CLIENT, 65536)
+        theirs.settimeout(10)  # or a test would wait for ever for what isn't sent
         settings = Settings(**REQUIRED, openai_base_url=openai.base_url)  # type: ignore[arg-type]
         stream = Connection(ours, Side.SERVER, 65536)
         carried = (stream, settings, WorkflowClient(settings), NoControl())
@@ -63,9 +66,12 @@ class SilentCall:
         self.openai.wait_for(lambda _: sessions[number].events("session.update"))
         return sessions[number]
 
-    def ask_for_a_sign_of_life(self) -> None:
-        """Send a frame of sound: frames keep the time, and so bring about the next ping."""
+    def take_a_frame(self, caplog: pytest.LogCaptureFixture) -> None:
+        """Have a frame of sound taken: frames keep the time, and so bring about tick and ping."""
+        before = caplog.text.count(NOT_UNDERSTOOD)
         self.send("media", media={"payload": b64encode(SILENCE).decode()})
+        self.send("mark")  # without a name, which is logged: the frame before it was taken, too
+        eventually(lambda: caplog.text.count(NOT_UNDERSTOOD) > before, "tick")
 
     def end(self) -> None:
         self.session.stall(False)
@@ -87,6 +93,40 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Iterator[SilentCall]:
         call.end()
 
 
+def test_all_calls_are_looked_at_each_second_unless_the_process_stood_still(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[float] = []
+    naps = iter([1.0, 6.0, 1.0])
+    now = 0.0
+
+    def sleep(_: float) -> None:
+        nonlocal now
+        now += next(naps)
+
+    monkeypatch.setattr(voice_handler, "CALLS", [SimpleNamespace(look=looked.append)] * 2)
+    monkeypatch.setattr(voice_handler, "monotonic", lambda: now)
+    monkeypatch.setattr(voice_handler, "sleep", sleep)
+    with pytest.raises(StopIteration):
+        voice_handler.watch()
+    assert looked == [1.0, 1.0, 8.0, 8.0]
+
+
+def test_a_call_is_handed_over_when_its_process_is_to_stop(
+    call: SilentCall, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent = map(json.loads, call.twilio.messages())
+    greeted = next(message for message in sent if message["event"] == "mark")
+    to_stop = Event()
+    to_stop.set()
+    monkeypatch.setattr(voice_handler, "DRAINING", to_stop)
+    call.take_a_frame(caplog)
+    assert call.handler.stream.open, "the greeting has not been heard"
+    call.send("mark", mark=greeted["mark"])
+    assert list(sent) == []
+    assert not call.handler.stream.open
+
+
 def test_a_stream_that_is_silent_for_ten_seconds_is_given_up(call: SilentCall) -> None:
     stream = call.handler.stream
     call.handler.look(stream.quiet_since + 9.9)
@@ -96,18 +136,22 @@ def test_a_stream_that_is_silent_for_ten_seconds_is_given_up(call: SilentCall) -
 
 
 def test_a_realtime_that_does_not_answer_for_five_seconds_is_replaced(
-    call: SilentCall, monkeypatch: pytest.MonkeyPatch
+    call: SilentCall, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Or the stream, too, would be given up if this took some seconds
-    monkeypatch.setattr(voice_handler, "STALL_SECONDS", inf)
+    now = 1000.0
+    monkeypatch.setattr(wire, "monotonic", lambda: now)
     call.session.stall()
 
-    def is_replaced_after(seconds: float) -> bool:
-        # Each time anew: what came before it stood still may be taken for the answer
-        call.ask_for_a_sign_of_life()
-        call.handler.look(monotonic() + seconds)
-        return len(call.openai.sessions) >= 2
+    def is_given_up_after(seconds: float) -> bool:
+        call.handler.look(now + seconds)
+        return "Realtime doesn't answer" in caplog.text
 
-    assert not is_replaced_after(4)
-    eventually(lambda: is_replaced_after(6), "new session")
+    def is_given_up_in_time() -> bool:
+        # Each time anew: what came before it stood still may be taken for the answer
+        call.take_a_frame(caplog)
+        assert not is_given_up_after(4.9)
+        return is_given_up_after(5.1)
+
+    eventually(is_given_up_in_time, "end of the session")
+    call.session_after(1)
     assert call.handler.stream.open, "the call goes on"
