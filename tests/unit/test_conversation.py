@@ -732,6 +732,17 @@ def test_a_filler_bridges_a_gap_in_a_reply_too() -> None:
     assert call.said == ["Let me check.", LINES.fillers[0]]
 
 
+def test_short_gaps_in_a_reply_are_not_bridged() -> None:
+    call = greeted()
+    call.caller_says("Tell me.")
+    pieces = ["Let me check.", "It is", "ready."]
+    for piece in pieces:
+        call.wait(1.4)
+        call.rules.reply_piece(1, piece)
+        call.caller_hears()
+    assert call.said == pieces
+
+
 def test_a_filler_after_an_answer_comes_as_soon_as_the_first() -> None:
     call = greeted()
     call.caller_says("Tell me.")
@@ -761,6 +772,20 @@ def test_no_filler_is_said_while_anything_plays() -> None:
     call.voice_speaks(6000)
     call.wait(6)
     assert call.said == ["It is ready."]
+
+
+def test_no_filler_is_said_while_the_caller_goes_on() -> None:
+    call = greeted()
+    call.caller_says("Is it")
+    call.wait(1.4)
+    call.rules.caller_speaks("i2")
+    call.wait(5)
+    call.rules.caller_stops("i2")
+    call.wait(1.4)
+    call.rules.caller_said("i2", "my old car?")
+    call.workflow_replies(1, "Is it what?")
+    call.workflow_replies(2, "It is.")
+    assert call.said == ["It is."]
 
 
 def test_no_filler_is_said_for_a_turn_that_the_caller_has_left() -> None:
