@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+import realtime
 from call import Call
 from conversation import Conversation
 from cost import Cost
@@ -67,6 +69,42 @@ class VoicedCall:
     def waits(self, seconds: float) -> None:
         self.now += seconds
         self.rules.tick()
+
+
+class NotedConnection:
+    """A connection to Realtime of which nothing comes; what goes into it is noted."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+
+    def __enter__(self) -> NotedConnection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def messages(self) -> Iterator[bytes]:
+        return iter(())
+
+    def send(self, message: bytes) -> None:
+        self.sent.append(json.loads(message))
+
+
+def test_the_latest_ten_seconds_of_sound_are_kept_for_the_next_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    call = VoicedCall()
+    connection = NotedConnection()
+    monkeypatch.setattr(realtime, "connect", lambda *_: connection)
+    *kept, last = [b64encode(b"%160d" % n).decode() for n in range(600)]
+    for frame in kept:
+        call.realtime.append(f'"{frame}"'.encode())
+    assert list(call.realtime.events()) == []
+    call.happens("session.updated")
+    call.realtime.append(f'"{last}"'.encode())
+    _, *appended = connection.sent
+    ten_seconds = 10 * 50
+    assert [event["audio"] for event in appended] == [*kept, last][-ten_seconds:]
 
 
 def test_a_sentence_is_spoken_and_its_mark_is_asked_for() -> None:
