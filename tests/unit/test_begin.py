@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from call import Call
+from conversation import Conversation
 from settings import Settings
 from tests.unit.environment import REQUIRED
 from tests.unit.noting_port import NotingPort
@@ -16,10 +17,16 @@ from voice_handler import begin
 SETTINGS = Settings(**REQUIRED, greeting="Hello.", bridge="Please go on.", goodbye="Good night.")  # type: ignore[arg-type]
 
 
-def said_at_first(**call: Any) -> list[str]:
-    """Return what such a call hears within its first second."""
+def begun(**call: Any) -> tuple[Conversation, NotingPort]:
+    """Return such a call, of which nothing has been heard, and what it decides."""
     port = NotingPort()
     rules = begin(port, lambda: 0.0, Call("CA1", "MZ1", "", "", "conv_1", 1, **call), SETTINGS)
+    return rules, port
+
+
+def said_at_first(**call: Any) -> list[str]:
+    """Return what such a call hears within its first second."""
+    rules, port = begun(**call)
     rules.tick()
     rules.voice_ready()
     return [noted[2] for noted in port.noted if noted[0] == "say"]
@@ -31,6 +38,20 @@ def said_at_first(**call: Any) -> list[str]:
 )
 def test_a_stream_begins_with_its_opening(opening: str, said: str) -> None:
     assert said_at_first(opening=opening) == [said]
+
+
+@pytest.mark.parametrize(
+    ("opening", "message"),
+    [
+        ("greeting", "Hello?"),
+        ("bridge", f"{SETTINGS.notes.line_lost} Hello?"),
+        ("no_transfer", f"{SETTINGS.notes.not_transferred} Hello?"),
+    ],
+)
+def test_the_workflow_is_told_why_the_caller_is_back(opening: str, message: str) -> None:
+    rules, port = begun(opening=opening)
+    rules.caller_said("i1", "Hello?")
+    assert port.noted == [("ask", "1", message)]
 
 
 def test_a_call_that_has_come_back_has_no_more_time_than_it_had() -> None:
