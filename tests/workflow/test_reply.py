@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
@@ -93,9 +94,19 @@ def test_a_call_remembers_what_was_said(openai: OpenAISimulator, talk: Talk) -> 
     assert openai.refusals == []
 
 
-def test_connections_stay_open_between_turns(openai: OpenAISimulator, talk: Talk) -> None:
-    for word in ("One", "Two", "Three"):
-        talk.say(word)
+def test_connections_stay_open_between_turns_however_long_the_caller_talks(
+    openai: OpenAISimulator, talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, client = time.monotonic, threading.current_thread()
+    passed = 0  # seconds, for the client only
+
+    def later() -> float:
+        return now() + (passed if threading.current_thread() is client else 0)
+
+    monkeypatch.setattr(time, "monotonic", later)
+    for _ in range(4):
+        talk.say("Let me think.")
+        passed += 60
     assert len({request.peer for request in openai.requests}) == 1
 
 
@@ -172,6 +183,8 @@ def test_what_was_written_before_a_failure_is_told(
     assert heard.strip() == "We open at nine. On Sun"
     assert len(asked_for(openai)) == 1
     assert talk.say("Again") == "You said: Again."
+    messages = [text for _, text in openai.brain.messages if not text.startswith(NOTE)]
+    assert messages == ["When do you open?", "Again"]
 
 
 @only_responses
@@ -463,7 +476,8 @@ def test_a_conversation_that_is_there_is_kept_though_a_model_is_not() -> None:
 @only_assistants
 def test_an_assistants_api_that_is_gone_is_a_failure(openai: OpenAISimulator, talk: Talk) -> None:
     openai.assistants_gone = True
-    assert isinstance(talk.fail("Hello")[1], sdk.NotFoundError)
+    for words in ("Hello", "Are you there?"):
+        assert isinstance(talk.fail(words)[1], sdk.NotFoundError)
 
 
 @only_assistants
