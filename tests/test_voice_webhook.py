@@ -12,8 +12,7 @@ import websocket
 from tests.conftest import both_kinds
 from tests.unit.environment import REWRITTEN
 from tools.harness import PUBLIC_URL, Service, hear_out
-
-UNAVAILABLE = "I'm sorry, we can't take your call right now. Please try again later."
+from tools.webhook import UNAVAILABLE, post
 
 
 @both_kinds
@@ -64,8 +63,9 @@ def test_a_stream_without_the_right_signature_is_not_upgraded(
 def test_a_call_whose_stream_is_refused_ends_with_an_apology(service: Service) -> None:
     call = service.network.call(stream_signature="wrong")
     call.wait_ended(20)
-    assert call.said[-1] == UNAVAILABLE
-    assert call.said[0] == "One moment, please.", "or the caller would wait in silence"
+    *holds, last = call.said
+    assert holds == ["One moment, please."], "or the caller would wait in silence"
+    assert last == UNAVAILABLE
     assert call.end_reason == "<Hangup>"
     assert service.openai.sessions == []
 
@@ -80,7 +80,9 @@ def test_a_call_gets_through_a_proxy_that_rewrites(
 
 def test_what_is_not_ours_is_refused_by_the_servers_too(service: Service) -> None:
     assert requests.get(f"{service.url}/voice", timeout=5).status_code == 405
+    assert requests.post(f"{service.url}/health", timeout=5).status_code == 405
     assert requests.get(f"{service.url}/admin", timeout=5).status_code == 404
+    assert post(service, form={"Body": "x" * 100_000}).status_code == 413
     assert "phone line" in requests.get(f"{service.url}/", timeout=5).text
     answer = requests.get(f"{service.url}/health", timeout=5)
     assert (answer.status_code, answer.json()) == (200, {"status": "healthy"})
