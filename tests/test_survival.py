@@ -131,10 +131,12 @@ def test_a_sentence_cut_by_the_loss_of_realtime_is_said_again_on_the_same_stream
     assert first.events("session.update")[0] == second.events("session.update")[0]
 
 
-def test_an_event_that_is_no_text_costs_nothing(service: Service) -> None:
+def test_a_message_that_is_no_text_costs_nothing(service: Service) -> None:
     service.expect_log(NOT_UNDERSTOOD)
     call = service.call()
     service.session.inject_wire(b"\x81\x01\xff")
+    call.stream.inject_raw(b"\x81\x81\0\0\0\0\xff")  # Twilio's are masked
+    eventually(lambda: len(re.findall(NOT_UNDERSTOOD, "\n".join(service.log))) == 2, "two lines")
     call.say("Hello")
     hear_out(call, "You said: Hello.")
     assert len(service.openai.sessions) == len(call.streams) == 1
@@ -313,6 +315,8 @@ def test_realtime_stays_away_and_the_caller_hears_why(service: Service) -> None:
     *holds, last = call.said
     assert last == UNAVAILABLE
     assert set(holds) == {"One moment, please."}
+    assert len(holds) <= len(call.streams)
+    assert call.heard() == "Hello!"
     assert call.end_reason == "<Hangup>"
     assert 2 <= len(call.streams) <= 5
     assert service.upstream() == {"status": "failing", "voice": "it fails, or can't be reached"}
@@ -911,8 +915,11 @@ def test_a_reload_under_load_ends_no_call(own: Callable[..., Service]) -> None:
 
 
 @pytest.mark.thorough("how soon a process starts depends on how busy the machine is")
-@pytest.mark.parametrize("proxy", PROXIES)
-@pytest.mark.parametrize("mode", ["gevent"], scope="session")
+@pytest.mark.parametrize(
+    ("mode", "proxy"),
+    [*(("gevent", proxy) for proxy in PROXIES), ("threads", "haproxy")],
+    scope="session",
+)
 def test_a_rolling_restart_under_load_behind_a_real_proxy_ends_no_call(fleet: Fleet) -> None:
     fleet.add()
     with in_conversation(fleet.service):
