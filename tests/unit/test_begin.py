@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from time import time
 from typing import Any
 
@@ -9,10 +10,10 @@ import pytest
 
 from call import Call
 from conversation import Conversation
-from settings import Settings
+from settings import Notes, Settings
 from tests.unit.environment import REQUIRED
 from tests.unit.noting_port import NotingPort
-from voice_handler import begin
+from voice_handler import begin, lines
 
 SETTINGS = Settings(**REQUIRED, greeting="Hello.", bridge="Please go on.", goodbye="Good night.")  # type: ignore[arg-type]
 
@@ -57,3 +58,22 @@ def test_the_workflow_is_told_why_the_caller_is_back(opening: str, message: str)
 def test_a_call_that_has_come_back_has_no_more_time_than_it_had() -> None:
     assert said_at_first(opening="bridge", since=f"{time() - 3500}") == ["Please go on."]
     assert said_at_first(opening="bridge", since=f"{time() - 3700}") == ["Good night."]
+
+
+def test_whatever_the_line_says_is_a_setting() -> None:
+    phrases = {
+        "idle_prompt": "Hm?",
+        "goodbye": "Bye.",
+        "say_again": "What?",
+        "apology": "Oh.",
+        "no_transfer": "No.",
+    }
+    notes = {
+        "cut_in": "Cut {}",
+        "keys": "Keys {}",
+        "inaudible": "Mumbled",
+        "not_transferred": "Failed",
+    }
+    chosen = {**phrases, "filler": "So.|Well.", "notes": Notes(**notes)}
+    said = asdict(lines(SETTINGS.model_copy(update=chosen)))
+    assert said == {**phrases, **notes, "fillers": ("So.", "Well.")}

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from time import time
 from typing import NamedTuple
+from unittest.mock import MagicMock
 from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree
 
@@ -314,6 +315,16 @@ def test_odd_forms_are_answered_with_twiml(site: Site, form: dict[str, str]) -> 
     answer = site.post(form=form)
     assert answer.status_code == 200
     assert parameters(answer)["caller"] == form.get("From", "")
+
+
+def test_the_old_stream_of_a_call_that_comes_back_is_ended(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, other = (MagicMock(**{"call.sid": sid}) for sid in (SID, "CA1"))
+    monkeypatch.setattr(app, "CALLS", {old, other})
+    site.post("/voice?conversation=conv_1&attempt=1")
+    old.stream.abort.assert_called_once_with()
+    other.stream.abort.assert_not_called()
 
 
 @pytest.mark.parametrize("seconds", [0, 2, 10])
