@@ -33,6 +33,10 @@ TESTS = {
     "signature.py": "tests/unit/test_webhook.py",
     "places.py": "tests/unit/test_places.py",
     "opening.py": "tests/unit/test_opening.py",
+    "app.py": "tests/unit/test_webhook.py",
+    "realtime.py": "tests/unit/test_realtime.py",
+    "twilio_calls.py": "tests/unit/test_twilio_calls.py",
+    "voice_handler.py": "tests/unit/test_begin.py",
 }
 FOR_THE_WEBHOOK = ("tools", "templates")  # what its tests need beside the code
 RANDOM_CALLS = "tests/unit/test_conversation_machine.py"
