@@ -63,6 +63,7 @@ def test_a_failing_workflow_is_apologised_for_once_and_the_next_turn_works(
         heard = f"{heard} {APOLOGY}"
         hear_out(call, heard)
         assert asked_for(service)[asked_before:] == answers, failure
+        assert service.upstream()["status"] == "failing"
         call.say(f"After {failure}")
         heard = f"{heard} You said: After {failure}."
         hear_out(call, heard)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from threading import Event
 from unittest.mock import MagicMock
 
@@ -32,7 +33,7 @@ def test_a_process_that_is_to_stop_waits_for_its_last_call(
     happens = iter([to_stop.set, ignore, calls.clear])
     for name in ("start", "settings", "listen", "make_server", "tell_started"):
         monkeypatch.setattr(app, name, MagicMock())
-    monkeypatch.setattr(app.signal, "signal", ignore)
+    monkeypatch.setattr(signal, "signal", ignore)
     monkeypatch.setattr(app, "CALLS", calls)
     monkeypatch.setattr(app, "DRAINING", to_stop)
     monkeypatch.setattr(app, "sleep", lambda _: next(happens)())
