@@ -76,6 +76,38 @@ def decode(sound: bytes | str) -> bytes:
         raise NotUnderstood(f"no base64: {error}") from error
 
 
+class Requests:
+    """What a session was asked to read, to tell which of it a response reads.
+
+    OpenAI sends our mark back with each response. Of a server that doesn't, responses are taken to
+    begin in the order in which they were asked for; so what was given up before its response began
+    is waited for, too.
+    """
+
+    def __init__(self) -> None:
+        """Have asked for nothing."""
+        self._marks: list[str] = []  # whose responses have not begun, if no marks come back
+        self._told_apart = False  # marks come back
+
+    def add(self, mark: str) -> None:
+        """Note that a sentence was asked for."""
+        self._marks.append(mark)
+
+    def refuse(self, mark: str) -> None:
+        """Note that no response to it will begin."""
+        if mark in self._marks:
+            self._marks.remove(mark)
+
+    def begin(self, mark: str) -> str:
+        """Return the mark of a response that begins with this one; "" if nobody asked for it."""
+        if mark:
+            self._told_apart = True
+            return mark
+        if self._told_apart or not self._marks:
+            return ""
+        return self._marks.pop(0)
+
+
 @dataclass
 class InFlight:
     """The sentence that Realtime was asked to read, and the response that does so."""
@@ -105,6 +137,7 @@ class Realtime:
         self._connection: Connection | None = None
         self._ears: Connection | None = None  # the connection, once it has its settings
         self._sound: deque[bytes] = deque(maxlen=KEPT_FRAMES)
+        self._requests = Requests()
         self._in_flight = InFlight()
 
     # --- the session ------------------------------------------------------------------------------
@@ -122,6 +155,7 @@ class Realtime:
     def lose(self) -> str:
         """Let go of the session, keep sound for the next, and tell why it ended."""
         self._ears = None
+        self._requests = Requests()
         self._in_flight = InFlight()
         connection, self._connection = self._connection, None
         return connection.end if connection else ""
@@ -167,6 +201,7 @@ class Realtime:
     def say(self, mark: str, text: str) -> None:
         """Have a sentence read aloud."""
         self._in_flight = InFlight(mark, text)
+        self._requests.add(mark)
         self._send("response.create", event_id=mark, response=read_aloud(mark, text))
 
     def stop(self, mark: str) -> None:
@@ -206,8 +241,9 @@ class Realtime:
         self._story.warn(f"what the caller said could not be transcribed: {reason}")
         self._rules.caller_said(item, None)
 
-    def on_response_created(self, response_id: str, mark: str) -> None:
+    def on_response_created(self, response_id: str, told: str) -> None:
         """Learn the ID of the response in flight; cancel any other."""
+        mark = self._requests.begin(told)
         if mark and mark == self._in_flight.mark:
             self._in_flight.response_id = response_id
             self._rules.voice_began(mark)
@@ -262,6 +298,7 @@ class Realtime:
             self._rules.voice_hopeless(why)
             return
         self._story.warn(f"Realtime: {why}")
+        self._requests.refuse(event_id)
         if event_id == SESSION_UPDATE:
             self.abort()
         elif event_id and event_id == self._in_flight.mark:  # no `response.done` will come

@@ -30,6 +30,7 @@ TESTS = {
     "words.py": "tests/unit/test_heard.py",
     "logs.py": "tests/unit/test_logs.py",
     "upstream.py": "tests/unit/test_upstream.py",
+    "realtime.py": "tests/unit/test_realtime.py",
     "signature.py": "tests/unit/test_webhook.py",
     "places.py": "tests/unit/test_places.py",
     "opening.py": "tests/unit/test_opening.py",

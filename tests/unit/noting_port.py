@@ -11,6 +11,7 @@ class NotingPort(Port):
     def __init__(self) -> None:
         self.noted: list[tuple[str, ...]] = []
         self.on_say: Callable[[str, str], None] = lambda mark, text: None
+        self.on_stop: Callable[[str], None] = lambda mark: None
 
     def say(self, mark: str, text: str) -> None:
         self.noted.append(("say", mark, text))
@@ -18,6 +19,7 @@ class NotingPort(Port):
 
     def stop(self, mark: str) -> None:
         self.noted.append(("stop", mark))
+        self.on_stop(mark)
 
     def mark(self, mark: str) -> None:
         self.noted.append(("mark", mark))

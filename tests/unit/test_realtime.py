@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -33,6 +34,34 @@ HOPELESS = [
     "organization_deactivated",
 ]
 
+FIRST = {"mark": "1"}  # how OpenAI sends back what the first sentence was asked for with
+
+
+class Session:
+    """A session that takes what it is sent."""
+
+    end = ""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+
+    @property
+    def cancelled(self) -> list[str]:
+        return [sent["response_id"] for sent in self.sent if sent["type"] == "response.cancel"]
+
+    def send(self, message: bytes) -> None:
+        self.sent.append(json.loads(message))
+
+    def messages(self) -> Iterator[bytes]:
+        yield b"{}"
+
+
+@pytest.fixture
+def session(monkeypatch: pytest.MonkeyPatch) -> Session:
+    session = Session()
+    monkeypatch.setattr(realtime, "connect", lambda *_: nullcontext(session))
+    return session
+
 
 class VoicedCall:
     """A call of which only Realtime's events are real. It is greeted by "Hello."."""
@@ -46,7 +75,14 @@ class VoicedCall:
         self.rules = Conversation(self.port, lambda: self.now, "Hello.")
         self.realtime = Realtime(SETTINGS, self.rules, story, self.played.append)
         self.port.on_say = self.realtime.say
+        self.port.on_stop = self.realtime.stop
+        self._events: Iterator[bytes] = iter(())
         self.happens("session.updated")
+
+    def connects(self) -> None:
+        """Send to a session from now on."""
+        self._events = self.realtime.events()
+        next(self._events)
 
     @property
     def decided(self) -> list[str]:
@@ -56,15 +92,24 @@ class VoicedCall:
         event = json.dumps({"type": kind, **fields}).encode()
         dispatch(event, "type", EVENTS, self.realtime)
 
-    def begins(self) -> None:
-        self.happens("response.created", response={"id": "r1", "metadata": {"mark": "1"}})
+    def begins(self, response: str = "r1", metadata: object = FIRST) -> None:
+        self.happens("response.created", response={"id": response, "metadata": metadata})
 
-    def sounds(self, sound: str = SOUND) -> None:
-        self.happens("response.output_audio.delta", response_id="r1", delta=sound)
+    def sounds(self, sound: str = SOUND, response: str = "r1") -> None:
+        self.happens("response.output_audio.delta", response_id=response, delta=sound)
 
-    def ends(self, status: str | None, **details: Any) -> None:
-        response = {"id": "r1", "status": status, "status_details": details}
-        self.happens("response.done", response=response)
+    def ends(self, status: str | None, response: str = "r1", **details: Any) -> None:
+        ended = {"id": response, "status": status, "status_details": details}
+        self.happens("response.done", response=ended)
+
+    def goes_on(self, words: str = "Wait.") -> None:
+        """Have the caller cut in, and the workflow reply: its sentence is asked for."""
+        self.happens("input_audio_buffer.speech_started", item_id=words)
+        transcript = {"item_id": words, "transcript": words}
+        self.happens("conversation.item.input_audio_transcription.completed", **transcript)
+        turn = self.decided.count("ask")
+        self.rules.reply_piece(turn, f"You said: {words}")
+        self.rules.reply_ended(turn)
 
     def waits(self, seconds: float) -> None:
         self.now += seconds
@@ -114,6 +159,88 @@ def test_a_sentence_is_spoken_and_its_mark_is_asked_for() -> None:
     call.ends("completed")
     assert call.played == [SOUND]
     assert call.decided == ["say", "mark"]
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"mark": None}, {"mark": ""}, {"id": "7"}, [], "x"])
+def test_a_server_that_sends_no_metadata_back_is_let_speak(
+    session: Session, metadata: object
+) -> None:
+    call = VoicedCall()
+    call.connects()
+    for response in ("r1", "r2"):
+        call.begins(response, metadata)
+        call.sounds(response=response)
+        call.ends("completed", response)
+        call.goes_on(response)
+    assert call.played == [SOUND, SOUND]
+    assert session.cancelled == []
+
+
+@pytest.mark.parametrize("metadata", [None, {}])
+def test_what_was_given_up_before_it_began_is_not_taken_for_what_came_after(
+    session: Session, metadata: object
+) -> None:
+    call = VoicedCall()
+    call.connects()
+    call.goes_on("Wait.")
+    call.goes_on("No.")
+    for response in ("late", "later", "wanted"):
+        call.begins(response, metadata)
+        call.sounds(response=response)
+    assert session.cancelled == ["late", "later"]
+    assert call.played == [SOUND]
+
+
+def test_what_was_refused_is_not_waited_for(session: Session) -> None:
+    call = VoicedCall()
+    call.connects()
+    call.happens("error", error={"type": "server_error", "event_id": "1"})
+    call.waits(1)
+    call.begins(metadata=None)
+    call.sounds()
+    assert call.played == [SOUND]
+    assert session.cancelled == []
+
+
+def test_what_nobody_asked_for_is_cancelled(session: Session) -> None:
+    call = VoicedCall()
+    call.connects()
+    call.begins("ours", None)
+    call.begins("uncalled-for", None)
+    call.sounds(response="uncalled-for")
+    call.sounds(response="ours")
+    assert session.cancelled == ["uncalled-for"]
+    assert call.played == [SOUND]
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"mark": "2 "}])
+def test_a_server_that_sends_metadata_back_is_taken_at_its_word(
+    session: Session, metadata: object
+) -> None:
+    call = VoicedCall()
+    call.connects()
+    call.begins()
+    call.ends("failed")
+    call.waits(1)
+    for response in ("uncalled-for", "another", "a third"):
+        call.begins(response, metadata)
+    call.begins("ours", {"mark": "2"})
+    call.sounds(response="ours")
+    assert session.cancelled == ["uncalled-for", "another", "a third"]
+    assert call.played == [SOUND]
+
+
+def test_a_new_session_knows_nothing_of_what_the_last_was_asked_for(session: Session) -> None:
+    call = VoicedCall()
+    call.connects()
+    call.realtime.lose()
+    call.rules.voice_lost("closed")
+    call.connects()
+    call.happens("session.updated")
+    call.waits(1)
+    call.begins(metadata=None)
+    call.sounds()
+    assert call.played == [SOUND]
 
 
 @pytest.mark.parametrize("status", ["failed", "incomplete", "cancelled", "", None, "unheard of"])
