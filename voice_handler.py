@@ -167,7 +167,8 @@ class VoiceHandler:
             self._safely(self._story.reply_piece, turn, sentence)
             self._safely(self._rules.reply_piece, turn, sentence)
         if not sentence:
-            raise WorkflowError("it is empty")
+            # Nor does "👍" answer: who asked something would hear nothing, and not know why
+            raise WorkflowError("it has no words")
 
     def _spend(self, usage: Usage) -> None:
         self._safely(self._story.spends, usage)

@@ -19,7 +19,7 @@ RUN_LEFT_BEHIND = "while a run"  # how Assistants refuse a message after an unfi
 FAILURES: dict[str, dict[str, Any]] = {
     "failed": {"status": "failed"},
     "no answer at all": {"status": "http_hang"},
-    "blank": {"status": "completed", "chunks": "  \n "},
+    "without a word": {"status": "completed", "chunks": [" \n ", "👍 … ", "---"]},
 }
 MORE_FAILURES: dict[str, dict[str, Any]] = {
     "rate limit": {"status": "http_429"},

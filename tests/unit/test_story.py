@@ -126,14 +126,14 @@ def test_an_apology_is_no_answer(call: ToldCall) -> None:
     call.wait(1.6)
     call.story.sounds(Kind.FILLER)
     call.wait(4.9)
-    call.story.no_reply("it is empty")
+    call.story.no_reply("it has no words")
     call.story.apologises()
     call.story.sounds(Kind.LINE)
     call.story.heard_out()
     call.story.stops()
     call.story.ended()
     assert call.lines == [
-        "no reply: it is empty",
+        "no reply: it has no words",
         "turn 1: heard 4 words after 0.55 s, no reply (filler), 1 apology",
         "ended after 7 s: the caller hung up, 1 turn, none answered, 1 apology",
     ]
