@@ -32,6 +32,7 @@ RETRY_AFTER_SECONDS = 5  # the longest pause that a server may ask for; a caller
 START_SECONDS = 5  # the longest that a caller waits for a conversation; Twilio gives up after 15
 WARM_SECONDS = 180  # how long idle connections are kept; Azure forgets them after 240
 LONGEST_METADATA = 512  # letters
+TURN_SECONDS = 10  # the longest wait for a reply to a call's earlier stream; it may hang
 STREAM_SECONDS = 300  # a call whose stream hasn't come by then is forgotten
 
 HOPELESS = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
@@ -72,12 +73,26 @@ class Dialogue:
     streams: int = 0
     spend: Callable[[Usage], None] = forget  # is told what each reply used
     starting: threading.Lock = field(default_factory=threading.Lock)
+    talking: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def metadata(self) -> dict[str, str]:
         """What the conversation is filed under; OpenAI takes values of so many letters."""
         values = {"call_sid": self.call_sid, "caller": self.caller, "called": self.called}
         return {name: value[:LONGEST_METADATA] for name, value in values.items()}
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Send one message at a time, though a call may have two streams for a while.
+
+        Between a message and its reply, another would be refused, or get that reply.
+        """
+        alone = self.talking.acquire(timeout=TURN_SECONDS)
+        try:
+            yield
+        finally:
+            if alone:
+                self.talking.release()
 
 
 class Workflow(Protocol):
@@ -407,14 +422,15 @@ class WorkflowClient:
         if dialogue is None:
             raise WorkflowError("the call was not started, or has ended")
         self._started(dialogue)
-        try:
-            yield from self._workflow.send(dialogue, transcript)
-        except ConversationLost as lost:
-            log.warning("[%s] goes on in a new conversation: %s", call_sid, lost)
-            dialogue.conversation = ""
-            dialogue.restarted = True
-            self._started(dialogue)
-            yield from self._workflow.send(dialogue, transcript)
+        with dialogue.turn():
+            try:
+                yield from self._workflow.send(dialogue, transcript)
+            except ConversationLost as lost:
+                log.warning("[%s] goes on in a new conversation: %s", call_sid, lost)
+                dialogue.conversation = ""
+                dialogue.restarted = True
+                self._started(dialogue)
+                yield from self._workflow.send(dialogue, transcript)
 
     def end(self, call_sid: str) -> None:
         """Learn that a call's stream has ended; forget the call, unless its next one is here."""

@@ -511,10 +511,8 @@ def test_a_second_start_is_ignored(service: Service) -> None:
     assert told(service) == ["Hello"]
 
 
-def test_two_calls_that_share_an_id_do_not_disturb_each_other(
-    service: Service, workflow: str
-) -> None:
-    service.tolerate(BUSY[workflow])  # they share a conversation, too
+@both_kinds
+def test_two_calls_that_share_an_id_do_not_disturb_each_other(service: Service) -> None:
     sid = "CA" + "8" * 32
     calls = [service.network.call(call_sid=sid, caller=f"+1555222333{n}") for n in range(2)]
     for call in calls:

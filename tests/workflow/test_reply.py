@@ -17,6 +17,7 @@ import openai as sdk
 import pytest
 
 import cost
+import workflow_client
 from cost import Cost, Usage
 from replies import NO_TOOLS
 from settings import HERE
@@ -489,6 +490,29 @@ def test_an_assistant_that_does_not_exist_is_a_failure(openai: OpenAISimulator, 
 
 
 # --- runs that are in the way --------------------------------------------------------------------
+
+
+def test_two_streams_of_a_call_are_answered_one_after_another(
+    openai: OpenAISimulator, talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workflow_client, "TURN_SECONDS", 60)
+    openai.brain.reply = lambda text, _: Reply(f"You said: {text}.", chunk_delay=0.02)
+    said = ["One", "Two", "Three"]
+    with ThreadPoolExecutor(len(said)) as streams:
+        assert list(streams.map(talk.say, said)) == [f"You said: {words}." for words in said]
+    assert openai.refusals == []
+
+
+@only_assistants
+def test_a_reply_that_hangs_does_not_hold_up_the_calls_next_stream(
+    openai: OpenAISimulator, talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workflow_client, "TURN_SECONDS", 0)
+    openai.brain.reply = lambda *_: Reply(["It hangs.", "So."], status="hang", break_after=1)
+    hanging = talk.client.send_message(SID, "One")
+    assert next(hanging)
+    openai.brain.reply = lambda text, _: f"You said: {text}."
+    assert talk.say("Two") == "You said: Two."
 
 
 @only_assistants
