@@ -44,7 +44,10 @@ class Port(Protocol):
         """Empty Twilio's buffer."""
 
     def ask(self, turn: int, message: str) -> None:
-        """Ask the workflow; `reply_ended` or `reply_failed` must follow, wanted or not."""
+        """Ask the workflow; `reply_ended` or `reply_failed` must follow, wanted or not.
+
+        Before a hold this may come while it is busy with another turn: it is to wait.
+        """
 
     def hang_up(self) -> None:
         """End the call."""
@@ -335,10 +338,15 @@ class Conversation:
 
     def _end_unbearable_silence(self, now: float) -> None:
         if self._silence.unbearable(now):
+            self._ask_what_waits()  # the call's next stream begins without it
             self._leave(self._port.hold, self._voice.reason)
 
     def _ask(self, now: float) -> None:
-        if self._turns.waiting and not self._turns.busy:
+        if not self._turns.busy:
+            self._ask_what_waits()
+
+    def _ask_what_waits(self) -> None:
+        if self._turns.waiting:
             message = self._turns.begin()
             self._port.ask(self._turns.asked, message)
 

@@ -241,6 +241,7 @@ class RandomWorkflow:
         self._agenda = agenda
         self.next: list[str] = []  # how the next replies go
         self.busy = 0  # the turn that it works on
+        self.waits = 0  # the turn that it was asked for meanwhile
         self.pieces: list[Piece] = []
         self.excused: set[int] = set()  # turns that need not be heard any more
         self.on_piece: Callable[[int, str], None]
@@ -267,7 +268,10 @@ class RandomWorkflow:
                 piece.played = max(piece.played, part)
 
     def ask(self, turn: int) -> None:
-        assert not self.busy, "asked while it works"
+        self.excused.update(range(turn))  # the caller has gone on
+        if self.busy:
+            self.waits = turn
+            return
         self.busy = turn
         how = "short"
         if self.next:
@@ -525,6 +529,8 @@ class RandomCall(Port):
     def hold(self, reason: str) -> None:
         assert self.voice.troubled, f"on hold for nothing: {reason}"
         assert reason in REASONS
+        words = self.caller.words
+        assert self.caller.awaited or not words.untold, f"the workflow never hears {words.untold}"
         self._end("hold")
 
     def give_up(self, reason: str) -> None:
@@ -573,6 +579,7 @@ class RandomCall(Port):
 
     def check(self) -> None:
         """Check what must hold at every moment."""
+        assert not self.open or not self.workflow.waits, "asked while it works"
         now = self.agenda.now
         if not self.open or self.caller.seems_to_speak or not self._owes():
             self.unowed = now

@@ -1319,6 +1319,29 @@ def test_what_plays_is_played_before_a_hold() -> None:
     assert call.ended == [("hold", "close 1011")]
 
 
+@pytest.mark.parametrize("remarks", [["Two."], ["Two.", "Three."], ["Two.", "Three.", "Four."]])
+def test_what_waits_for_a_busy_workflow_is_told_before_a_hold_in_one_message(
+    remarks: list[str],
+) -> None:
+    call = greeted(filler=99.0)
+    for number, words in enumerate(["One.", *remarks]):
+        call.caller_says(words, f"i{number}")
+    call.rules.voice_lost("closed")
+    call.wait(9)
+    cut_in = LINES.cut_in.replace("{}", "")
+    assert call.asked == ["One.", " ".join([cut_in, *remarks])]
+    assert [name for name, *_ in call.done][-1] == "hold", "it is told first, and only once"
+
+
+def test_a_hold_tells_the_workflow_nothing_if_nothing_waits() -> None:
+    call = greeted()
+    call.caller_says("One.")
+    call.rules.voice_lost("closed")
+    call.wait(9)
+    assert call.asked == ["One."]
+    assert [name for name, *_ in call.ended] == ["hold"]
+
+
 def test_a_prompt_after_long_silence_gives_the_voice_its_time() -> None:
     call = greeted()
     call.wait(15.1)
