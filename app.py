@@ -25,7 +25,7 @@ from banner import tell_started
 from commands import app_command, python
 from logs import log, open_log
 from opening import about_caller, address, only_printable
-from places import LEAVING, PLACES
+from places import FINISHED, LEAVING, PLACES
 from settings import SettingsError, settings, websocket_url
 from signature import Signed
 from twilio_calls import TwilioCalls, voice_path
@@ -67,7 +67,7 @@ def workflow() -> WorkflowClient:
 @functools.cache
 def twilio_calls() -> TwilioCalls:
     """Return Twilio's REST API."""
-    return TwilioCalls(settings(), app.jinja_env)
+    return TwilioCalls(settings(), app.jinja_env, FINISHED)
 
 
 # --- who may come in ------------------------------------------------------------------------------

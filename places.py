@@ -1,18 +1,21 @@
-"""How many calls are on the line: in this process, and in those beside it under gunicorn.
+"""How many calls are on the line, and which are over: in all of gunicorn's processes together.
 
 Twilio's webhook and the stream that follows meet whichever process they meet. So a caller is told
 that the line is busy only when all processes together have no place left; each writes how many
-calls it carries into memory that all of them share.
+calls it carries into memory that all of them share. So is what one of them couldn't hang up known
+to the one that it comes back to.
 """
 
 from collections.abc import Iterator, MutableSequence
 from contextlib import contextmanager
+from hashlib import sha256
 from multiprocessing.sharedctypes import RawArray, RawValue
 
 from wire import Connection
 
 MOST_PROCESSES = 256
 UNUSED = -1
+REMEMBERED = 1024  # calls
 
 
 class Places:
@@ -63,5 +66,32 @@ class Places:
         self._tallies[self._mine] = sum(stream.open for stream in self._streams.copy())
 
 
+class Finished:
+    """Calls that are over, though Twilio may not know.
+
+    Each has one slot, by its ID, so that no lock is needed; one that is as new may take it over.
+    """
+
+    def __init__(self, slots: MutableSequence[int]) -> None:
+        """Know of none; `slots` is memory that processes share, 64 bits each."""
+        self._slots = slots
+
+    def add(self, call_sid: str) -> None:
+        """Remember a call."""
+        number = short_hash(call_sid)
+        self._slots[number % len(self._slots)] = number
+
+    def __contains__(self, call_sid: str) -> bool:
+        """Tell whether a call is over."""
+        number = short_hash(call_sid)
+        return self._slots[number % len(self._slots)] == number
+
+
+def short_hash(text: str) -> int:
+    """Return 64 bits, the same in every process."""
+    return int.from_bytes(sha256(text.encode()).digest()[:8], "big")
+
+
 PLACES = Places(RawArray("i", [UNUSED] * MOST_PROCESSES))
+FINISHED = Finished(RawArray("Q", REMEMBERED))
 LEAVING = RawValue("b", False)  # gunicorn's master will soon stop all of them

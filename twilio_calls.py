@@ -1,19 +1,19 @@
 """What Twilio is told to do with a call: as TwiML in answer to a webhook, or by its REST API."""
 
 import re
-from time import monotonic, sleep
+from time import sleep
 from urllib.parse import urlencode
 
 import requests
 from jinja2 import Environment
 
 from call import Call
+from places import REMEMBERED, Finished
 from settings import Settings
 
 REST_SECONDS = 5.0  # in which the REST API must answer; by itself it would have for ever
 REST_PAUSES = (0.5, 1.0)  # seconds, before it is asked again
 URGENT_SECONDS = 2.0  # in which it must answer while the caller hears nothing
-FINISHED_SECONDS = 60.0
 E164 = re.compile(r"\+[1-9]\d{6,14}")
 
 
@@ -28,18 +28,20 @@ class TwilioCalls:
     See https://www.twilio.com/docs/voice/api/call-resource#update-a-call-resource.
     """
 
-    def __init__(self, settings: Settings, templates: Environment) -> None:
-        """Ask nothing yet."""
+    def __init__(
+        self, settings: Settings, templates: Environment, finished: Finished | None = None
+    ) -> None:
+        """Ask nothing yet; `finished` is where calls are noted that couldn't be hung up."""
         self._settings = settings
         self._templates = templates
-        self._finished: dict[str, float] = {}  # calls that couldn't be hung up, and since when
+        self._finished = finished or Finished([0] * REMEMBERED)
 
     def hang_up(self, call: Call) -> None:
         """End the call. Raises OSError; then the call comes back, and `is_finished`."""
         try:
             self._update(call, Status="completed")
         except OSError:
-            self._finish(call)
+            self._finished.add(call.sid)
             raise
 
     def transfer(self, call: Call) -> None:
@@ -73,13 +75,6 @@ class TwilioCalls:
     def is_finished(self, call_sid: str) -> bool:
         """Whether the call has come back though it was to be hung up."""
         return call_sid in self._finished
-
-    def _finish(self, call: Call) -> None:
-        now = monotonic()
-        for sid, since in list(self._finished.items()):
-            if now > since + FINISHED_SECONDS:
-                del self._finished[sid]
-        self._finished[call.sid] = now
 
     def _caller_id(self, call: Call) -> str:
         if E164.fullmatch(call.called):

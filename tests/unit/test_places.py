@@ -11,7 +11,7 @@ from multiprocessing import get_context
 import pytest
 from websockets.protocol import Side
 
-from places import LEAVING, PLACES, UNUSED, Places
+from places import FINISHED, LEAVING, PLACES, UNUSED, Finished, Places
 from wire import Connection
 
 
@@ -127,3 +127,26 @@ def test_that_all_will_be_stopped_is_known_in_all(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(LEAVING, "value", False)
     in_a_fork(lambda: setattr(LEAVING, "value", True))
     assert LEAVING.value
+
+
+def test_a_call_that_is_over_is_known_in_all() -> None:
+    in_a_fork(lambda: FINISHED.add("CA over"))
+    assert "CA over" in FINISHED
+    assert "CA going on" not in FINISHED
+
+
+@pytest.mark.parametrize("sid", ["CA" + "1" * 32, "", "CA\x00", "\u202e", "x" * 3000])
+def test_a_call_is_over_once_it_is_remembered(sid: str) -> None:
+    finished = Finished([0] * 4)
+    assert sid not in finished
+    finished.add(sid)
+    assert sid in finished
+
+
+def test_the_latest_calls_that_are_over_are_remembered_and_no_other_is_taken_for_one() -> None:
+    finished = Finished([0] * 4)
+    for number in range(100):
+        finished.add(f"CA{number}")
+        assert f"CA{number}" in finished
+    assert sum(f"CA{number}" in finished for number in range(100)) <= 4
+    assert not any(f"CA{number}" in finished for number in range(100, 1000))

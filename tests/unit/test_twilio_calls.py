@@ -13,6 +13,7 @@ import pytest
 import twilio_calls
 from app import app
 from call import Call
+from places import Finished
 from settings import Settings
 from tests.unit.environment import REQUIRED
 from twilio_calls import TwilioCalls
@@ -101,6 +102,19 @@ def test_a_call_that_cannot_be_hung_up_is_known_when_it_comes_back(
     assert len(rest.forms) == len(statuses)
     assert calls.is_finished("CA1")
     assert not calls.is_finished("CA2")
+
+
+def test_a_call_that_cannot_be_hung_up_is_known_to_other_processes(
+    calls: TwilioCalls, rest: Rest
+) -> None:
+    known = Finished([0] * 8)
+    settings = Settings(**REQUIRED, twilio_api_url=rest.url)  # type: ignore[arg-type]
+    one, other = (TwilioCalls(settings, app.jinja_env, known) for _ in range(2))
+    rest.statuses = [401]
+    with pytest.raises(OSError):
+        one.hang_up(CALL)
+    assert other.is_finished("CA1")
+    assert not calls.is_finished("CA1"), "it is of another app"
 
 
 def test_a_call_that_has_ended_by_itself_is_no_failure(calls: TwilioCalls, rest: Rest) -> None:

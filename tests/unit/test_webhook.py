@@ -244,9 +244,13 @@ def test_a_call_that_could_not_be_hung_up_is_not_begun_again(
     monkeypatch.setenv("TWILIO_API_URL", "http://127.0.0.1:1")  # nobody listens there
     monkeypatch.setattr("twilio_calls.REST_PAUSES", ())
     clear_caches()
+    sid = "CA" + "6" * 32
     with pytest.raises(OSError):
-        app.twilio_calls().hang_up(Call(SID, "MZ1", CALLER, CALLED, "conv_1", 0, "greeting"))
-    assert verbs(site.post("/voice?conversation=conv_1&attempt=1")) == ["Hangup"]
+        app.twilio_calls().hang_up(Call(sid, "MZ1", CALLER, CALLED, "conv_1", 0, "greeting"))
+    clear_caches()  # as another process would know of it
+    back = "/voice?conversation=conv_1&attempt=1"
+    assert verbs(site.post(back, {**FORM, "CallSid": sid})) == ["Hangup"]
+    assert verbs(site.post(back)) == ["Connect", "Redirect"]
 
 
 # --- who may come in ------------------------------------------------------------------------------
