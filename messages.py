@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-OPTIONAL = "?"  # ends the path of a field that may be missing, and then is ""
+OPTIONAL = "?"  # ends the path of a field that may be missing, or odd, and then is ""
 
 
 class NotUnderstood(ValueError):
@@ -49,13 +49,16 @@ def parse(raw: bytes) -> Any:
 
 
 def text(message: Any, path: str) -> str:
-    """Return the text at a dotted path. Raises NotUnderstood if there is none."""
+    """Return the text at a dotted path. Raises NotUnderstood if there is none.
+
+    What is optional costs no message: servers that imitate OpenAI send numbers as codes.
+    """
     value = find(message, path.rstrip(OPTIONAL))
     if isinstance(value, str):
         return value
-    if value is None and path.endswith(OPTIONAL):
-        return ""
-    raise NotUnderstood(f"no text at {path!r}")
+    if not path.endswith(OPTIONAL):
+        raise NotUnderstood(f"no text at {path!r}")
+    return str(value) if isinstance(value, int) else ""
 
 
 def find(message: Any, path: str) -> Any:

@@ -72,6 +72,14 @@ def test_an_optional_text_may_be_missing_at_any_depth(details: bytes) -> None:
     assert told(raw) == [("done", "r", "")]
 
 
+@pytest.mark.parametrize(
+    ("odd", "read"), [(b"429", "429"), (b"[]", ""), (b'{"a": "b"}', ""), (b"1.5", "")]
+)
+def test_an_optional_text_that_is_none_costs_no_message(odd: bytes, read: str) -> None:
+    raw = b'{"event": "response.done", "response": {"id": "r", "details": {"reason": %b}}}' % odd
+    assert told(raw) == [("done", "r", read)]
+
+
 @pytest.mark.parametrize("name", [b"other", b"done", b"response", b"__init__", b""])
 def test_a_message_that_nobody_takes_is_of_no_concern(name: bytes) -> None:
     assert told(b'{"event": "%b", "mark": {"name": "7"}}' % name) == []
@@ -96,7 +104,7 @@ def test_a_message_that_nobody_takes_is_of_no_concern(name: bytes) -> None:
         b'{"event": "mark", "mark": "7"}',
         b'{"event": "mark", "mark": {"name": 7}}',
         b'{"event": "mark", "mark": {"name": null}}',
-        b'{"event": "response.done", "response": {"id": "r", "details": {"reason": 7}}}',
+        b'{"event": "response.done", "response": {"id": 7, "details": {"reason": "x"}}}',
     ],
 )
 def test_what_makes_no_sense_is_told_apart_from_a_bug(raw: bytes) -> None:

@@ -98,7 +98,7 @@ class VoicedCall:
     def sounds(self, sound: str = SOUND, response: str = "r1") -> None:
         self.happens("response.output_audio.delta", response_id=response, delta=sound)
 
-    def ends(self, status: str | None, response: str = "r1", **details: Any) -> None:
+    def ends(self, status: Any, response: str = "r1", **details: Any) -> None:
         ended = {"id": response, "status": status, "status_details": details}
         self.happens("response.done", response=ended)
 
@@ -243,11 +243,11 @@ def test_a_new_session_knows_nothing_of_what_the_last_was_asked_for(session: Ses
     assert call.played == [SOUND]
 
 
-@pytest.mark.parametrize("status", ["failed", "incomplete", "cancelled", "", None, "unheard of"])
-def test_a_sentence_that_does_not_end_well_is_said_again(status: str | None) -> None:
+@pytest.mark.parametrize("status", ["failed", "incomplete", "cancelled", "", None, "unheard of", 7])
+def test_a_sentence_that_does_not_end_well_is_said_again(status: Any) -> None:
     call = VoicedCall()
     call.begins()
-    call.ends(status)
+    call.ends(status, error={"code": 429, "message": None})
     call.waits(1)
     assert call.decided == ["say", "say"]
 
@@ -270,9 +270,10 @@ def test_an_error_that_cannot_get_better_ends_the_call(error: str, code: str) ->
     assert call.port.noted[-1][1] != "", "the reason is told"
 
 
-def test_a_refused_response_is_asked_for_again() -> None:
+@pytest.mark.parametrize("odd", [{}, {"code": 429}, {"message": ["No."]}, {"param": 0}])
+def test_a_refused_response_is_asked_for_again(odd: dict[str, Any]) -> None:
     call = VoicedCall()
-    call.happens("error", error={"type": "server_error", "event_id": "1"})
+    call.happens("error", error={"type": "server_error", "event_id": "1", **odd})
     call.waits(1)
     assert call.decided == ["say", "say"]
 
