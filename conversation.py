@@ -46,7 +46,7 @@ class Port(Protocol):
     def ask(self, turn: int, message: str) -> None:
         """Ask the workflow; `reply_ended` or `reply_failed` must follow, wanted or not.
 
-        Before a hold this may come while it is busy with another turn: it is to wait.
+        Before a hold it may be busy with another turn: the message then has to wait.
         """
 
     def hang_up(self) -> None:

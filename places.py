@@ -69,7 +69,7 @@ class Places:
 class Finished:
     """Calls that are over, though Twilio may not know.
 
-    Each has one slot, by its ID, so that no lock is needed; one that is as new may take it over.
+    Each has a slot by its ID, so that no lock is needed; a later call may take the slot over.
     """
 
     def __init__(self, slots: MutableSequence[int]) -> None:
@@ -89,7 +89,7 @@ class Finished:
 
 def short_hash(text: str) -> int:
     """Return 64 bits, the same in every process."""
-    return int.from_bytes(sha256(text.encode()).digest()[:8], "big")
+    return int.from_bytes(sha256(text.encode(errors="replace")).digest()[:8], "big")
 
 
 PLACES = Places(RawArray("i", [UNUSED] * MOST_PROCESSES))

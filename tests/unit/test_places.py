@@ -135,7 +135,7 @@ def test_a_call_that_is_over_is_known_in_all() -> None:
     assert "CA going on" not in FINISHED
 
 
-@pytest.mark.parametrize("sid", ["CA" + "1" * 32, "", "CA\x00", "\u202e", "x" * 3000])
+@pytest.mark.parametrize("sid", ["CA" + "1" * 32, "", "CA\x00", "\u202e", "\ud83d", "x" * 3000])
 def test_a_call_is_over_once_it_is_remembered(sid: str) -> None:
     finished = Finished([0] * 4)
     assert sid not in finished
