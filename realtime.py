@@ -91,7 +91,8 @@ class Requests:
 
     def add(self, mark: str) -> None:
         """Note that a sentence was asked for."""
-        self._marks.append(mark)
+        if not self._told_apart:
+            self._marks.append(mark)
 
     def refuse(self, mark: str) -> None:
         """Note that no response to it will begin."""
@@ -102,10 +103,9 @@ class Requests:
         """Return the mark of a response that begins with this one; "" if nobody asked for it."""
         if mark:
             self._told_apart = True
+            self._marks.clear()
             return mark
-        if self._told_apart or not self._marks:
-            return ""
-        return self._marks.pop(0)
+        return self._marks.pop(0) if self._marks else ""
 
 
 @dataclass
