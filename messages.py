@@ -58,7 +58,9 @@ def text(message: Any, path: str) -> str:
         return value
     if not path.endswith(OPTIONAL):
         raise NotUnderstood(f"no text at {path!r}")
-    return str(value) if isinstance(value, int) else ""
+    if isinstance(value, int):
+        return str(value)
+    return ""
 
 
 def find(message: Any, path: str) -> Any:
