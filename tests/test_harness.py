@@ -36,5 +36,5 @@ def test_a_child_that_ends_while_it_is_counted_is_left_out(
 def test_a_group_of_tests_is_known_to_what_hands_tests_out(
     request: pytest.FixtureRequest, worker_id: str
 ) -> None:
-    """A pytest that pytest-xdist doesn't know loses the groups, and starts each service six times."""
+    """Else each unusual service is started six times, for want of a fitting pytest-xdist."""
     assert worker_id == "master" or request.node.nodeid.endswith("@together")

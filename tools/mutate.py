@@ -35,7 +35,6 @@ TESTS = {
     "places.py": "tests/unit/test_places.py",
     "opening.py": "tests/unit/test_opening.py",
     "app.py": "tests/unit/test_webhook.py",
-    "realtime.py": "tests/unit/test_realtime.py",
     "twilio_calls.py": "tests/unit/test_twilio_calls.py",
     "voice_handler.py": "tests/unit/test_begin.py",
 }
