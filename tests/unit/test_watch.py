@@ -1,4 +1,4 @@
-"""What falls silent is given up: a call in this process, looked at as `watch` would, but later."""
+"""One call in this process, alone with its two sockets: what falls silent is given up, and more."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import socket
 from base64 import b64encode
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Event, Thread
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,7 @@ from websockets.protocol import Side
 import voice_handler
 import wire
 from call import Call
-from settings import Settings
+from settings import HERE, Settings
 from tests.unit.environment import REQUIRED
 from tools.app_process import eventually
 from tools.simulator.openai_server import OpenAISimulator, RealtimeSession
@@ -41,12 +42,13 @@ class NoControl:
 class SilentCall:
     """A call whose Twilio sends what the test says, and nothing else."""
 
-    def __init__(self, openai: OpenAISimulator) -> None:
+    def __init__(self, openai: OpenAISimulator, **changes: Any) -> None:
         ours, theirs = socket.socketpair()
         self.openai = openai
         self.twilio = Connection(theirs, Side.CLIENT, 65536)
         theirs.settimeout(10)  # or a test would wait for ever for what isn't sent
-        settings = Settings(**REQUIRED, openai_base_url=openai.base_url)  # type: ignore[arg-type]
+        values = {**REQUIRED, "openai_base_url": openai.base_url, **changes}
+        settings = Settings(**values)
         stream = Connection(ours, Side.SERVER, 65536)
         carried = (stream, settings, WorkflowClient(settings), NoControl())
         self._thread = Thread(target=carry, args=carried, daemon=True)
@@ -82,15 +84,20 @@ class SilentCall:
 
 
 @pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch) -> Iterator[SilentCall]:
-    monkeypatch.setattr(voice_handler, "PING_FRAMES", 1)
-    monkeypatch.setattr(voice_handler, "TICK_FRAMES", 1)
+def openai() -> Iterator[OpenAISimulator]:
     voice = ToneVoice()
     simulator = OpenAISimulator(ears=voice, mouth=voice, api_key=REQUIRED["openai_api_key"])
     with simulator as openai:
-        call = SilentCall(openai)
-        yield call
-        call.end()
+        yield openai
+
+
+@pytest.fixture
+def call(openai: OpenAISimulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[SilentCall]:
+    monkeypatch.setattr(voice_handler, "PING_FRAMES", 1)
+    monkeypatch.setattr(voice_handler, "TICK_FRAMES", 1)
+    call = SilentCall(openai)
+    yield call
+    call.end()
 
 
 def test_all_calls_are_looked_at_each_second_unless_the_process_stood_still(
@@ -155,3 +162,17 @@ def test_a_realtime_that_does_not_answer_for_five_seconds_is_replaced(
     eventually(is_given_up_in_time, "end of the session")
     call.session_after(1)
     assert call.handler.stream.open, "the call goes on"
+
+
+def test_sentences_end_as_they_do_in_the_language_of_the_session(
+    openai: OpenAISimulator, tmp_path: Path
+) -> None:
+    file = tmp_path / "session.json"
+    file.write_text((HERE / "realtime_session.json").read_text("utf-8").replace('"en"', '"de"'))
+    openai.brain.reply = lambda *_: "Inkl. MwSt. Sind es 40 Euro."
+    call = SilentCall(openai, realtime_session=str(file))
+    call.send("dtmf", dtmf={"digit": "#"})
+    openai.wait_for(lambda _: "Euro" in json.dumps(call.session.events("response.create")))
+    said = call.session.events("response.create")[-1]["response"]["input"]
+    assert said[0]["content"][0]["text"] == "Inkl. MwSt. Sind es 40 Euro."
+    call.end()
