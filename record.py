@@ -138,6 +138,7 @@ class Totals:
     apologies: int = 0
     not_understood: int = 0
     repeats: int = 0
+    lost: int = 0  # sessions with Realtime, or tries to have one
     read: int = 0  # sentences
     read_exactly: int = 0
 
@@ -170,8 +171,15 @@ class Totals:
             yield f"{self.not_understood} not understood"
         if self.repeats:
             yield counted(self.repeats, "repeat")
+        if self.lost:
+            yield f"Realtime lost {times(self.lost)}"
         if self.read:
             yield f"read {100 * self.read_exactly // self.read} % word for word"
+
+
+def times(number: int) -> str:
+    """Return how often something happened."""
+    return "once" if number == 1 else f"{number} times"
 
 
 def counted(number: int, one: str, several: str = "") -> str:

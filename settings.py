@@ -202,6 +202,12 @@ class Settings(BaseModel, frozen=True):
         return f"{websocket_url(self.openai_base_url)}/realtime?model={model}"
 
     @property
+    def realtime_host(self) -> str:
+        """The host that Realtime is at, and the variable that names it if it isn't OpenAI's."""
+        host = urlsplit(self.openai_base_url).netloc
+        return host if host == OPENAI else f"{host}, from OPENAI_BASE_URL"
+
+    @property
     def stream_url(self) -> str:
         """Where Twilio is to open its media stream."""
         return f"{websocket_url(self.webhook_url)}/media-stream"

@@ -40,6 +40,7 @@ class Story(Witness):
         self._totals = Totals()
         self._ending = ""  # what was decided
         self._leave = ""  # why the line takes leave
+        self._lost = ""  # why Realtime was lost last, if nothing has sounded since
 
     def warn(self, words: str) -> None:
         """Tell what somebody else did wrong, and the call survives."""
@@ -75,7 +76,7 @@ class Story(Witness):
         """Tell that a stream has come."""
         metrics.began()
         call = self._call
-        resumed = call.opening in ("bridge", "no_transfer")
+        resumed = call.attempt > 0 or call.opening in ("bridge", "no_transfer")
         what = "call resumed" if resumed else "call started"
         words = f"{what}: {call.conversation or 'no conversation yet'}"
         event = "resumed" if resumed else "started"
@@ -182,6 +183,7 @@ class Story(Witness):
 
     def sounds(self, kind: Kind) -> None:
         """Note that the first sound of a sentence goes to the caller."""
+        self._lost = ""
         if not self._totals.greeted:
             self._greeted()
         if self._turn:
@@ -235,9 +237,12 @@ class Story(Witness):
         self._tell("repeat", f"says a sentence again: {why}")
 
     def realtime_lost(self, why: str) -> None:
-        """Tell that Realtime's session has ended, and why."""
+        """Tell that Realtime's session has ended, or that none could be had; why, only once."""
         metrics.failed("realtime")
-        self._tell("realtime_lost", f"Realtime is lost: {why}", WARNING)
+        self._totals.lost += 1
+        if why != self._lost:
+            self._lost = why
+            self._tell("realtime_lost", f"Realtime is lost: {why}", WARNING)
 
 
 def name(call: Call) -> str:

@@ -198,8 +198,11 @@ class VoiceHandler:
             self._realtime.end()
             self._rules.voice_hopeless(why)
         else:
-            self._story.realtime_lost(why)
+            self._story.realtime_lost(self._at_realtime(why))
             self._rules.voice_lost(why)
+
+    def _at_realtime(self, reason: str) -> str:
+        return f"{reason} ({self._settings.realtime_host})"
 
     # --- messages ---------------------------------------------------------------------------------
 
@@ -298,13 +301,13 @@ class VoiceHandler:
     def hold(self, reason: str) -> None:
         """Have Twilio's own voice ask for patience, and another stream opened."""
         VOICE.fail(reason)
-        self._story.leaves("on hold", reason)
+        self._story.leaves("on hold", self._at_realtime(reason))
         self._do(self._control.hold, "hold")
 
     def give_up(self, reason: str) -> None:
         """Have Twilio's own voice say UNAVAILABLE, and the call ended."""
         VOICE.fail(reason)
-        self._story.gives_up(with_remedy(reason))
+        self._story.gives_up(with_remedy(self._at_realtime(reason)))
         self._do(self._control.give_up, "give up")
 
     def close(self, reason: str) -> None:

@@ -45,7 +45,7 @@ from tools.ports import ReservedPort
 from tools.process_resources import tcp_ports
 from tools.proxies import PROXIES, Proxy, program
 from tools.simulator.media_stream import StreamFaults
-from tools.simulator.openai_knobs import QUOTA_USED_UP
+from tools.simulator.openai_knobs import QUOTA_USED_UP, TOO_MANY_SESSIONS
 from tools.simulator.openai_server import OpenAISimulator, RealtimeSession, Reply
 from tools.simulator.twilio_network import Call
 from tools.webhook import FORM, UNAVAILABLE, element, parameters, post
@@ -154,6 +154,15 @@ def test_the_greeting_is_heard_though_realtime_refuses_at_first(service: Service
     pauses = [after - before for before, after in itertools.pairwise(tries)]
     assert len(pauses) == 3
     assert pauses == sorted(pauses)
+
+
+def test_the_log_tells_why_a_session_was_closed_and_where_it_was_had(service: Service) -> None:
+    service.realtime.close_connections = [TOO_MANY_SESSIONS]
+    service.call()
+    lost = service.wait_for_log("Realtime is lost")
+    why = f"{TOO_MANY_SESSIONS.code} (private use) {TOO_MANY_SESSIONS.reason}"
+    host = f"127.0.0.1:{service.openai.port}, from OPENAI_BASE_URL"
+    assert lost.endswith(f"Realtime is lost: {why} ({host})")
 
 
 @pytest.mark.parametrize(
@@ -325,6 +334,28 @@ def test_realtime_stays_away_and_the_caller_hears_why(service: Service) -> None:
     assert service.upstream() == {"status": "healthy"}
 
 
+def lines_about(service: Service, call: Call) -> list[str]:
+    """What the log says of a call that was turned away, without stamps, IDs and what varies."""
+    service.wait_for_log(rf"\[{call.sid}\] turned away: ")
+    lines = [line.split("] ", 1)[1] for line in service.log if f"[{call.sid}" in line]
+    return [re.sub(r"conv_\w+|\d+ s|\d+ times", "…", line) for line in lines]
+
+
+@pytest.mark.thorough("it takes long")
+def test_a_realtime_that_never_says_a_word_is_told_to_caller_and_owner(service: Service) -> None:
+    service.realtime.mute = True
+    call = service.network.call()
+    call.wait_ended(60)
+    assert call.said == ["One moment, please."] * 4 + [UNAVAILABLE]
+    held = [
+        f"on hold: the voice did not start (127.0.0.1:{service.openai.port}, from OPENAI_BASE_URL)",
+        "ended after …: on hold, never greeted, no turns",
+    ]
+    resumed = ["call resumed: …", *held] * 3
+    turned_away = "turned away: its stream failed … in a row"
+    assert lines_about(service, call) == ["call started: …", *held, *resumed, turned_away]
+
+
 HOPELESS: dict[str, Callable[[Service], object]] = {
     "the API key is refused": lambda service: setattr(service.realtime, "refuse_all", 401),
     "the model or the agent does not exist": lambda service: setattr(
@@ -396,8 +427,9 @@ def test_a_stream_that_stalls_is_given_up_and_the_call_goes_on(service: Service)
     introduce(service, call)
     call.stream.pause_sending()
     call.wait_for_stream(number=2, timeout=30)
-    lost = [line for line in service.log if "Realtime is lost" in line]
-    assert len(lost) <= 2, "it was to be noticed before Realtime is given up"
+    ended = service.wait_for_log(rf"\[{call.sid}[^]]*\] ended after")
+    lost = re.search(r"Realtime lost (\d+) times", ended)
+    assert lost is None or int(lost[1]) <= 2, "it was to be noticed before Realtime is given up"
     hear_out(call, BRIDGE)
     assert_known_as_before(service, call)
 
@@ -592,6 +624,26 @@ def call_beside(service: Service, worker: int) -> Call:
             return call
         call.hang_up()
     raise AssertionError("one worker takes all the calls")
+
+
+@pytest.mark.thorough("it takes long")
+def test_an_openai_that_nobody_can_reach_leaves_few_lines(own: Callable[..., Service]) -> None:
+    service = own("gevent")
+    call = service.call()
+    service.openai.stop()
+    call.wait_ended(60)
+    assert call.said[-1] == UNAVAILABLE
+    why = f"[Errno 111] Connection refused (127.0.0.1:{service.openai.port}, from OPENAI_BASE_URL)"
+    of_a_stream = [
+        "call resumed: …",
+        f"Realtime is lost: {why}",
+        f"on hold: {why}",
+        "ended after …: on hold, never greeted, no turns, Realtime lost …",
+    ]
+    lines = lines_about(service, call)
+    after_the_first = lines.index("call resumed: …")
+    assert after_the_first <= 6
+    assert lines[after_the_first:-1] == of_a_stream * 3
 
 
 @pytest.mark.thorough("how soon a process starts depends on how busy the machine is")

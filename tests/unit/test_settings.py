@@ -126,7 +126,9 @@ def test_what_follows_from_the_settings() -> None:
     assert chosen.workflow["model"].startswith("gpt-6")
     assert chosen.language == "en"
     assert read(AGENT_WORKFLOW_ID="asst_123").workflow == "asst_123"
+    assert chosen.realtime_host == "api.openai.com"
     local = read(OPENAI_BASE_URL="http://127.0.0.1:8000/v1/", REALTIME_MODEL="a/b&c")
+    assert local.realtime_host == "127.0.0.1:8000, from OPENAI_BASE_URL"
     assert local.realtime_url == "ws://127.0.0.1:8000/v1/realtime?model=a%2Fb%26c"
 
 

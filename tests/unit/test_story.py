@@ -86,9 +86,14 @@ def test_a_call_begins_with_its_conversation_and_its_greeting(
     ]
 
 
-@pytest.mark.parametrize("opening", ["bridge", "no_transfer"])
-def test_a_call_that_comes_back_is_resumed(caplog: pytest.LogCaptureFixture, opening: str) -> None:
-    call = ToldCall(caplog, Call(SID, "MZ1", "anonymous", "", "", 1, opening))
+@pytest.mark.parametrize(
+    ("attempt", "opening"),
+    [(1, "bridge"), (0, "bridge"), (0, "no_transfer"), pytest.param(1, "greeting", id="ungreeted")],
+)
+def test_a_call_that_comes_back_is_resumed(
+    caplog: pytest.LogCaptureFixture, attempt: int, opening: str
+) -> None:
+    call = ToldCall(caplog, Call(SID, "MZ1", "anonymous", "", "", attempt, opening))
     call.story.begins()
     assert caplog.messages == [f"[{SID}] call resumed: no conversation yet"]
 
@@ -291,8 +296,24 @@ def test_what_the_voice_failed_at_is_told_and_counted(call: ToldCall) -> None:
         "says a sentence again: rate limit",
         "Realtime is lost: 1011 (internal error) keepalive",
         "handed over: drained",
-        "ended after 1 s: handed over, no turns, 1 repeat",
+        "ended after 1 s: handed over, no turns, 1 repeat, Realtime lost once",
     ]
+
+
+def test_what_realtime_fails_at_again_and_again_is_told_once_and_counted(call: ToldCall) -> None:
+    for why in ("reset", "refused", "refused", "refused"):
+        call.story.realtime_lost(why)
+    call.story.ended()
+    assert call.lines[:-1] == ["Realtime is lost: reset", "Realtime is lost: refused"]
+    assert call.lines[-1].endswith(", Realtime lost 4 times")
+    assert vars(call.last)["lost"] == 4
+
+
+def test_a_session_that_spoke_and_is_lost_is_told_of_again(call: ToldCall) -> None:
+    call.story.realtime_lost("reset")
+    call.story.sounds(Kind.LINE)
+    call.story.realtime_lost("reset")
+    assert call.lines == ["Realtime is lost: reset"] * 2
 
 
 # --- what was said, and fields --------------------------------------------------------------------
