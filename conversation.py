@@ -158,9 +158,9 @@ class Conversation:
             self._hearing.begin(item, self._clock())
             self._go_on()
 
-    def caller_stops(self, item: str) -> None:
-        """Wait for the transcript."""
-        self._hearing.stop(item, self._clock())
+    def caller_stops(self, item: str, ago: float = 0.0) -> None:
+        """Wait for the transcript of what ended so many seconds ago."""
+        self._hearing.stop(item, self._clock(), ago)
         self._go_on()
 
     def caller_said(self, item: str, words: str | None) -> None:
@@ -295,7 +295,13 @@ class Conversation:
 
     def _listen(self, now: float) -> None:
         self._hearing.expire(now)
-        words = self._hearing.take()
+        heard = self._hearing.take()
+        words = [stretch.words for stretch in heard if stretch.words]
+        for stretch in heard:
+            if not stretch.words:
+                self._hear_noise(stretch.seconds)
+        if words:
+            self._hearing.wordless = 0
         if any(part != self._lines.inaudible for part in words):
             self._give_up_reply()
             self._turns.waiting += words
@@ -312,7 +318,27 @@ class Conversation:
                 self._say(self._lines.say_again)
         elif words:
             self._witness.not_understood()
-        # Of the last, and of a noise, nothing comes: what it cut is said again
+        elif heard and self._spoke_in_vain:
+            self._ask_again()
+        # Of the last but one, and of a noise, nothing comes: what it cut is said again
+
+    def _hear_noise(self, seconds: float) -> None:
+        self._witness.noise(seconds)
+        if seconds >= self._limits.noise:
+            self._hearing.wordless += 1
+
+    @property
+    def _spoke_in_vain(self) -> bool:
+        """Whether speech had no words again, and the caller would hear nothing."""
+        is_silent = self._speech.idle and not self._turns.owed
+        return is_silent and self._hearing.wordless >= self._limits.wordless
+
+    def _ask_again(self) -> None:
+        self._witness.not_understood()
+        self._hearing.wordless = 0
+        if self._hearing.misunderstood < self._limits.say_again:
+            self._hearing.misunderstood += 1
+            self._say(self._lines.say_again)
 
     def _measure_silence(self, now: float) -> None:
         silence = self._silence

@@ -21,6 +21,8 @@ class Caller(Enum):
 class Stretch:
     """What the caller says, or keys in, in one go."""
 
+    began: float = 0.0
+    seconds: float = 0.0  # of speech, known once it has ended
     due: float = inf  # when it is given up, or the keys are complete
     speaking: bool = False  # its end has not been heard
     keys: str = ""
@@ -42,6 +44,7 @@ class Hearing:
     def __init__(self, lines: Lines, limits: Limits) -> None:
         """Hear nothing yet."""
         self.misunderstood = 0  # how often in a row
+        self.wordless = 0  # how many times in a row speech, not a mere noise, had no words
         self._lines = lines
         self._limits = limits
         self._stretches: dict[str, Stretch] = {}
@@ -64,13 +67,15 @@ class Hearing:
             return  # its words came first
         for earlier in self._stretches:
             self.stop(earlier, now)
-        self._stretches.setdefault(item, Stretch(now + self._limits.speech, speaking=True))
+        stretch = Stretch(now, due=now + self._limits.speech, speaking=True)
+        self._stretches.setdefault(item, stretch)
 
-    def stop(self, item: str, now: float) -> None:
-        """Hear it end: wait for its transcript."""
+    def stop(self, item: str, now: float, ago: float = 0.0) -> None:
+        """Hear that it has ended, so many seconds ago: wait for its transcript."""
         stretch = self._stretches.get(item)
         if stretch and stretch.speaking:
             stretch.speaking = False
+            stretch.seconds = max(now - ago - stretch.began, 0.0)
             stretch.due = now + self._limits.transcript
 
     def transcribe(self, item: str, words: str | None) -> None:
@@ -81,7 +86,7 @@ class Hearing:
         heard = self._lines.inaudible if words is None else spoken(words)
         if item in self._stretches:
             self._stretches[item].words = heard
-        elif words is not None:
+        elif heard and words is not None:
             # Given up, so spoken before all that is heard now
             self._stretches = {item: Stretch(words=heard), **self._stretches}
 
@@ -105,13 +110,13 @@ class Hearing:
             if stretch.words is None and now >= stretch.due:
                 stretch.words = self._keyed(stretch.keys) if stretch.keys else self._lines.inaudible
 
-    def take(self) -> list[str]:
-        """Return all words, in order, unless more of them are on their way; noises have none."""
+    def take(self) -> list[Stretch]:
+        """Return all that was heard, in order, unless more words are on their way."""
         if self.state is not Caller.SILENT:
             return []
-        words = [stretch.words for stretch in self._stretches.values() if stretch.words]
+        heard = list(self._stretches.values())
         self.clear()
-        return words
+        return heard
 
     def clear(self) -> None:
         """Forget all that was heard."""

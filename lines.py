@@ -40,3 +40,5 @@ class Limits:
     retry: float = 0.25  # the pause after a failure of the voice, doubled with each in a row
     ahead: float = 3.0  # sound that is left to play when the next sentence is asked for
     say_again: int = 2  # how often in a row the caller is asked to say it again
+    noise: float = 1.0  # a sound without words that is shorter is a noise, and no speech
+    wordless: int = 2  # how often in a row speech has no words before the caller is asked again

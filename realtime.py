@@ -226,8 +226,9 @@ class Realtime:
     def on_speech_stopped(self, item: str) -> None:
         """Wait for the words."""
         detection = self._settings.realtime_session["audio"]["input"]["turn_detection"]
-        self._story.caller_stopped(detection.get("silence_duration_ms", 500) / 1000)
-        self._rules.caller_stops(item)
+        ago = detection.get("silence_duration_ms", 500) / 1000
+        self._story.caller_stopped(ago)
+        self._rules.caller_stops(item, ago)
 
     def on_transcript(self, item: str, transcript: str, used: Any) -> None:
         """Take the words."""

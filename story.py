@@ -139,10 +139,12 @@ class Story(Witness):
         """Note a transcript; one without words is of a noise."""
         if words.strip():
             self._heard.texts.append(words.strip())
-            return
-        if not self._heard.texts:
+        elif not self._heard.texts:
             self._heard.ended_at = None
-        self._tell("noise", "a noise")
+
+    def noise(self, seconds: float) -> None:
+        """Tell of a sound without words."""
+        self._tell("noise", f"a noise of {seconds:.1f} s", seconds=round(seconds, 3))
 
     def key_pressed(self) -> None:
         """Count a key; which one is nobody's business."""

@@ -18,6 +18,9 @@ class Witness:
     def heard_out(self) -> None:
         """Note that nothing is left to be said, and no answer is owed."""
 
+    def noise(self, seconds: float) -> None:
+        """Note that what sounded like speech, for so many seconds, had no words."""
+
     def not_understood(self) -> None:
         """Note that the caller spoke, and nothing of it was understood."""
 

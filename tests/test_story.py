@@ -28,7 +28,7 @@ STORY_OF_THE_CALL = [
     r"INFO call started: conv_\w+",
     rf"INFO greeted after {TIME}",
     rf"INFO turn 1: heard 4 words {AFTER}, voice {TIME}, 2 sentences",
-    r"INFO a noise",
+    r"INFO a noise of \d\.\d s",
     r"WARNING what the caller said could not be transcribed: .+",
     r"INFO the caller's words could not be made out",
     rf"INFO turn 2: heard 5 keys, workflow {TIME}, voice {TIME}, 1 sentence",

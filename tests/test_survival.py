@@ -270,6 +270,22 @@ def test_words_lost_with_their_session_are_asked_for_again(service: Service) -> 
 
 
 @pytest.mark.thorough("it takes long")
+def test_a_caller_whose_words_never_come_through_is_asked_to_say_them_again(
+    service: Service,
+) -> None:
+    service.realtime.next_transcripts = ["", ""]
+    call = service.call()
+    call.say(LONG_SPEECH)
+    service.wait_for_log("a noise of ")
+    call.say(LONG_SPEECH)
+    hear_out(call, "Could you say it again?", 20)
+    call.say("An oil change")
+    hear_out(call, "You said: An oil change.")
+    call.hang_up()
+    assert ", 1 not understood" in service.wait_for_log("ended after")
+
+
+@pytest.mark.thorough("it takes long")
 def test_sessions_that_go_silent_are_replaced_and_a_quiet_one_is_not(service: Service) -> None:
     quiet = service.call()
     call = service.call()

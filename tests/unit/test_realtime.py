@@ -24,6 +24,7 @@ from wire import Refused
 
 SETTINGS = Settings(**REQUIRED)  # type: ignore[arg-type]
 SOUND = b64encode(bytes(160)).decode()
+TRANSCRIPTION = "conversation.item.input_audio_transcription"
 HOPELESS = [
     "insufficient_quota",
     "billing_hard_limit_reached",
@@ -276,6 +277,21 @@ def test_a_refused_response_is_asked_for_again(odd: dict[str, Any]) -> None:
     call.happens("error", error={"type": "server_error", "event_id": "1", **odd})
     call.waits(1)
     assert call.decided == ["say", "say"]
+
+
+def test_speech_ends_before_the_silence_that_tells_of_it() -> None:
+    call = VoicedCall()
+    call.begins()
+    call.sounds()
+    call.ends("completed")
+    call.waits(1)
+    call.rules.heard("1")
+    for item in ("i1", "i2"):
+        call.happens("input_audio_buffer.speech_started", item_id=item)
+        call.waits(1.4)
+        call.happens("input_audio_buffer.speech_stopped", item_id=item)
+        call.happens(f"{TRANSCRIPTION}.completed", item_id=item, transcript="")
+    assert call.decided == ["say", "mark"]
 
 
 def test_what_is_no_base64_does_not_reach_twilio() -> None:

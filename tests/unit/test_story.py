@@ -197,11 +197,12 @@ def test_words_and_keys_together(call: ToldCall) -> None:
 def test_a_noise_leaves_no_time_behind(call: ToldCall) -> None:
     call.story.caller_stopped(0.5)
     call.story.caller_said(" ")
+    call.story.noise(0.42)
     call.wait(30)
     call.story.key_pressed()
     call.story.asks(1)
     call.story.heard_out()
-    assert call.lines == ["a noise", "turn 1: heard 1 key, no reply"]
+    assert call.lines == ["a noise of 0.4 s", "turn 1: heard 1 key, no reply"]
 
 
 def test_what_was_not_understood_is_counted(call: ToldCall) -> None:
