@@ -13,6 +13,7 @@ def tell_started(settings: Settings) -> None:
         RULE,
         f"Workflow ID: {settings.agent_workflow_id}",
         RULE,
+        settings.origin.summary,
         f"Starting server on port {settings.port}...",
         f"In Twilio's Console: A call comes in, Webhook, {settings.webhook_url}/voice, HTTP POST",
         *settings.warnings(),

@@ -21,6 +21,8 @@ Environment = Mapping[str, str]
 ANOTHER_VARIABLE = re.compile(r"\n\s*[A-Z_]+\s*=")
 UNQUOTED_WITH_TAIL = re.compile(r"[^=#]*=\s*(?!['\"])[^#\n]*(?<=\S)#.*")
 
+WHOLE_NAMES = {"METRICS": "METRICS_TOKEN"}  # of switches that other programs have
+
 
 class Problem(NamedTuple):
     """A variable, or a place in a file, and what to do about it."""
@@ -38,6 +40,7 @@ class EnvFile:
     """What was found in `.env`."""
 
     summary: str  # which file was read, or why none was
+    remedy: str = ""  # if something is missing
     values: Values = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
@@ -53,7 +56,8 @@ def read_env_file(path: Path) -> EnvFile:
     try:
         text = decode(path.read_bytes())
     except FileNotFoundError:
-        return EnvFile(f"There is no {path}; copy .env.example to it and fill it in.")
+        summary = f"There is no {path}: the environment alone was read."
+        return EnvFile(summary, remedy="Copy .env.example to .env and fill it in.")
     except OSError as error:
         return EnvFile(f"{path} can't be read: {error.strerror}.")
     found = EnvFile(f"Read {path}.")
@@ -109,7 +113,8 @@ def _named(binding: Binding) -> str:
 def misnamed(names: Iterable[str], meant: Collection[str]) -> Iterator[Problem]:
     """Tell of each name that is nearly one of those that may have been meant."""
     for name in names:
-        near = nearest(name.upper(), meant, 0.88)
+        whole = WHOLE_NAMES.get(name.upper(), name.upper())
+        near = nearest(whole, meant, 0.88)
         if near:
             yield Problem(name, f"No such setting; did you mean {near}?")
 

@@ -150,6 +150,6 @@ class Reading:
         """Return the whole report: the problems, which file was read, and what else is odd."""
         lines = ["Fix these settings, in the environment or in .env:"]
         lines += [f"  {problem}" for problem in problems]
-        lines.append(self.file.summary)
+        lines.append(f"{self.file.summary} {self.file.remedy}".strip())
         lines += self.oddities
         return "\n".join(lines)

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from settings_env import read_env_file
 from tools.harness import (
     COMMANDS,
     ROOT,
@@ -138,6 +139,7 @@ def test_banner(workflow: str, command: str) -> None:
             line,
             f"Workflow ID: {workflow}",
             line,
+            read_env_file(ROOT / ".env").summary,
             f"Starting server on port {port}...",
             "In Twilio's Console: A call comes in, Webhook, https://voice.example.com/voice,"
             " HTTP POST",

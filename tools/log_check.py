@@ -13,7 +13,7 @@ OF_NO_CALL = re.compile(
     r"|(::ffff:)?127\.0\.0\.1 - - \["  # werkzeug's own
     r"|refused |a message before a stream's start was not understood: "
     r"|=+|VOICE AGENT SYSTEM STARTED|Workflow ID: |Starting server on port "
-    r"|In Twilio's Console: |OpenAI ended the Assistants API)"
+    r"|Read /|There is no /|In Twilio's Console: |OpenAI ended the Assistants API)"
 )
 NOT_UNDERSTOOD = r"(?<!\d )not understood|makes no sense|\bignored\b"
 """Words about a message; a call's last line may count the utterances: `1 not understood`."""

@@ -17,6 +17,7 @@ from openai.types.responses.response_create_params import ResponseCreateParamsBa
 
 import settings as settings_module
 import settings_files
+from banner import tell_started
 from settings import HERE, Notes, Settings, SettingsError, read_settings, settings
 from settings_reading import shipped, variables
 from settings_values import is_placeholder
@@ -538,6 +539,7 @@ def test_a_required_name_nearly_right_is_named_as_what_was_meant(meant: str, wri
         ("MAX_CALLS", "MAXCALLS"),
         ("REALTIME_MODEL", "REALTIME_MODELL"),
         ("OPENAI_BASE_URL", "OPENAI_BASEURL"),
+        ("METRICS_TOKEN", "METRICS"),
     ],
 )
 def test_an_optional_name_nearly_right_is_refused_in_env_and_told_of_elsewhere(
@@ -552,7 +554,7 @@ def test_an_optional_name_nearly_right_is_refused_in_env_and_told_of_elsewhere(
 
 def test_names_of_others_and_blank_ones_are_left_alone(tmp_path: Path) -> None:
     names = ["HOME", "PATH", "TZ", "TWILIO_API_KEY", "OPENAI_ORG_ID", "FLASK_ENV", "NODE_PORT"]
-    names += ["OPENAI_LOG", "WEB_CONCURRENCY", "LOGGING", "METRICS"]
+    names += ["OPENAI_LOG", "WEB_CONCURRENCY", "LOGGING"]
     text = "".join(f"{name}=1\n" for name in names) + "GREETNG=\n"
     (tmp_path / ".env").write_text(text, "utf-8")
     assert read(tmp_path, **dict.fromkeys(names, "1")).warnings() == read().warnings()
@@ -576,7 +578,17 @@ def test_the_environment_wins_over_the_file_and_blank_does_not(tmp_path: Path) -
 def test_without_a_file_it_is_told_where_one_was_looked_for(tmp_path: Path) -> None:
     report = refusal(tmp_path, PORT="0")
     assert f"There is no {tmp_path / '.env'}" in report
-    assert "copy .env.example" in report
+    assert "Copy .env.example" in report
+
+
+def test_a_start_tells_which_file_was_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / ".env"
+    tell_started(read(tmp_path))
+    assert f"\nThere is no {file}: the environment alone was read.\n" in capsys.readouterr().out
+    tell_started(read(env_file(tmp_path, "PORT=81")))
+    assert f"\nRead {file}.\n" in capsys.readouterr().out
 
 
 def test_with_a_file_it_is_told_which_one_was_read(tmp_path: Path) -> None:
