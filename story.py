@@ -14,7 +14,7 @@ from call import Call
 from cost import Cost, Usage
 from logs import log, mask_numbers
 from record import GREETING, Heard, Totals, Turn
-from speech import HANG_UP, Kind
+from speech import HANG_UP, TRANSFER, Kind
 from utils import count_words
 from witness import Witness
 
@@ -90,6 +90,11 @@ class Story(Witness):
     def hangs_up(self) -> None:
         """Note that it is hung up: the line takes leave, or the workflow said so."""
         self.ends(self._leave or HANG_UP)
+
+    def transfers(self) -> None:
+        """Tell that the caller is to be put through."""
+        self.ends(TRANSFER)
+        self._tell("transfer", "puts the caller through to TRANSFER_NUMBER")
 
     def leaves(self, how: str, why: str) -> None:
         """Tell that the caller is left to Twilio's own voice."""

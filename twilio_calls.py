@@ -8,6 +8,7 @@ import requests
 from jinja2 import Environment
 
 from call import Call
+from logs import log
 from places import REMEMBERED, Finished
 from settings import Settings
 
@@ -85,12 +86,14 @@ class TwilioCalls:
         return self._templates.get_template(template).render(settings=self._settings, **values)
 
     def _update(self, call: Call, **change: str) -> None:
-        for pause in REST_PAUSES:
+        for number, pause in enumerate(REST_PAUSES, 2):
             try:
                 return self._post(call, REST_SECONDS, **change)
             except (requests.HTTPError, requests.ConnectionError) as error:
                 if error.response is not None and not is_passing(error.response.status_code):
                     raise
+                again = f"asks Twilio again in {pause:.1f} s, time {number}"
+                log.warning("[%s] %s: %s", call.sid, again, error)
             sleep(pause)
         return self._post(call, REST_SECONDS, **change)
 

@@ -10,7 +10,7 @@ from time import monotonic, sleep, time
 from typing import Any
 
 from call import Call, CallControl, find_start
-from conversation import TRANSFER, Conversation, Limits, Lines, Port
+from conversation import Conversation, Limits, Lines, Port
 from cost import Cost, Usage
 from messages import Handler, NotUnderstood, dispatch
 from realtime import EVENTS, HOPELESS_STATUSES, Realtime, refusal
@@ -295,7 +295,7 @@ class VoiceHandler:
 
     def transfer(self) -> None:
         """Connect the caller to a person."""
-        self._story.ends(TRANSFER)
+        self._story.transfers()
         self._do(self._control.transfer, "transfer")
 
     def hold(self, reason: str) -> None:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -139,6 +139,11 @@ class Patience:
     pauses: tuple[float, ...] = RETRY_PAUSES
     # Not a plain default: gevent may replace `time.sleep` after this module is imported
     sleep: Callable[[float], None] = field(default_factory=lambda: time.sleep)
+    call_sid: str = ""  # of the call that waits
+
+    def of(self, dialogue: Dialogue) -> Patience:
+        """Return the same for one call, which the log then names."""
+        return replace(self, call_sid=dialogue.call_sid)
 
     def ask(
         self,
@@ -148,13 +153,15 @@ class Patience:
     ) -> T:
         """Make a request, and again while its error passes; not after `within` seconds."""
         deadline = time.monotonic() + within
-        for pause in self.pauses:
+        for number, pause in enumerate(self.pauses, 2):
             try:
                 return request()
             except openai.OpenAIError as error:
                 wait = max(pause, retry_after(error))
                 if not passes(error) or time.monotonic() + wait > deadline:
                     raise
+                again = f"asks the workflow again in {wait:.1f} s, time {number}"
+                log.warning("[%s] %s: %s", self.call_sid, again, error)
             self.sleep(wait)
         return request()
 
@@ -243,7 +250,7 @@ class ResponsesWorkflow:
         opening: Any = {"role": "user", "content": note}
         create = partial(self._conversations.create, timeout=START_SECONDS)
         request = partial(create, items=[opening], metadata=dialogue.metadata)
-        return self._patience.ask(request, within=START_SECONDS).id
+        return self._patience.of(dialogue).ask(request, within=START_SECONDS).id
 
     def send(self, dialogue: Dialogue, text: str) -> Iterator[str]:
         """Send a message to the Conversation and yield the Response's text.
@@ -256,11 +263,11 @@ class ResponsesWorkflow:
         request = self._request(dialogue.conversation, text)
         with (
             noticing_loss(self._conversations.retrieve, dialogue.conversation),
-            opened(request, self._patience.ask) as response,
+            opened(request, self._patience.of(dialogue).ask) as response,
         ):
             yield from read(response, reply, dialogue)
         for call_id in reply.tool_calls:
-            self._refuse_tool(dialogue.conversation, call_id)
+            self._refuse_tool(dialogue, call_id)
         if reply.conversation_is_broken:
             raise ConversationLost(reply.failure)
         if reply.failure:
@@ -276,11 +283,12 @@ class ResponsesWorkflow:
         create = self._responses.with_streaming_response.create
         return create(extra_body={**self._parameters, **ours})
 
-    def _refuse_tool(self, conversation: str, call_id: str) -> None:
+    def _refuse_tool(self, dialogue: Dialogue, call_id: str) -> None:
         """Answer a call of a tool: left open, it would make the next message an error."""
         output: Any = {"type": "function_call_output", "call_id": call_id, "output": NO_TOOLS}
         create = self._conversations.items.create
-        self._patience.ask(partial(create, conversation, items=[output]))
+        request = partial(create, dialogue.conversation, items=[output])
+        self._patience.of(dialogue).ask(request)
 
 
 class AssistantWorkflow:
@@ -297,15 +305,15 @@ class AssistantWorkflow:
         opening = {"role": "user", "content": note}
         create = partial(self._threads.create, timeout=START_SECONDS)
         request = partial(create, messages=[opening], metadata=dialogue.metadata)
-        return str(self._patience.ask(request, within=START_SECONDS).id)
+        return str(self._patience.of(dialogue).ask(request, within=START_SECONDS).id)
 
     def send(self, dialogue: Dialogue, text: str) -> Iterator[str]:
         """Send a message to the thread and yield the run's text."""
         reply = RunReply()
         thread = dialogue.conversation
         with noticing_loss(self._threads.retrieve, thread):
-            self._ask(thread, partial(self._add, thread, text))
-            with opened(self._request(thread), partial(self._ask, thread)) as response:
+            self._ask(dialogue, partial(self._add, thread, text))
+            with opened(self._request(thread), partial(self._ask, dialogue)) as response:
                 yield from read(response, reply, dialogue)
         if reply.asks_for_tools:
             self._end_run(thread)
@@ -316,16 +324,17 @@ class AssistantWorkflow:
         """Delete a thread."""
         self._threads.delete(conversation)
 
-    def _ask(self, thread: str, request: Request[T]) -> T:
+    def _ask(self, dialogue: Dialogue, request: Request[T]) -> T:
         """Make a request of a thread, and end a run that blocks it.
 
         It hung, was answered by an error though it had begun, or its process was lost.
         """
+        patience = self._patience.of(dialogue)
         try:
-            return self._patience.ask(request)
+            return patience.ask(request)
         except openai.BadRequestError:
-            passes = will_pass_or_end if self._end_run(thread) else will_pass
-        return self._patience.ask(request, passes)
+            passes = will_pass_or_end if self._end_run(dialogue.conversation) else will_pass
+        return patience.ask(request, passes)
 
     def _add(self, thread: str, text: str) -> None:
         """Add the caller's message to the thread, unless it is there in spite of an error."""

@@ -86,10 +86,15 @@ def test_a_call_is_hung_up(calls: TwilioCalls, rest: Rest) -> None:
 
 
 @pytest.mark.parametrize("statuses", [[500], [503, 500], [429, 429]])
-def test_what_stumbles_is_asked_again(calls: TwilioCalls, rest: Rest, statuses: list[int]) -> None:
+def test_what_stumbles_is_asked_again(
+    calls: TwilioCalls, rest: Rest, caplog: pytest.LogCaptureFixture, statuses: list[int]
+) -> None:
     rest.statuses = [*statuses]
     calls.hang_up(CALL)
     assert len(rest.forms) == len(statuses) + 1
+    told = [line.split(" Server Error")[0].split(" Client Error")[0] for line in caplog.messages]
+    again = "[CA1] asks Twilio again in 0.0 s, time"
+    assert told == [f"{again} {number}: {status}" for number, status in enumerate(statuses, 2)]
 
 
 @pytest.mark.parametrize("statuses", [[401], [400], [500, 500, 500]])

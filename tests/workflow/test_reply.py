@@ -279,10 +279,18 @@ def test_an_answer_that_is_no_stream_is_a_failure_in_plain_words() -> None:
 @pytest.mark.parametrize("status", [429, 500, 503])
 @pytest.mark.parametrize("times", [1, 3])
 def test_what_is_refused_for_a_moment_is_asked_again_and_told_once(
-    openai: OpenAISimulator, talk: Talk, status: int, times: int
+    openai: OpenAISimulator,
+    talk: Talk,
+    caplog: pytest.LogCaptureFixture,
+    status: int,
+    times: int,
 ) -> None:
     openai.brain.fail_next(times, f"http_{status}")
     assert talk.say("First") == "You said: First."
+    for number, line in enumerate(caplog.messages, 2):
+        again = rf"asks the workflow again in 0\.\d s, time {number}"
+        assert re.match(rf"\[{talk.call_sid}\] {again}: Error code: {status} - ", line)
+    assert len(caplog.messages) == times
     assert talk.say("Second") == "You said: Second."
     assert asked_for(openai) == [*[status] * times, 200, 200]
     assert told(openai) == ["First", "Second"]
