@@ -816,6 +816,14 @@ def test_an_update_may_fail_for_no_fault_of_the_clients(line: RealtimeClient) ->
     assert not line.simulator.refusals
 
 
+def test_an_update_may_be_refused_for_a_field_of_it(line: RealtimeClient) -> None:
+    line.simulator.realtime.refused_field = "session.tracing"
+    line.send("session.update", event_id="mine", session=SESSION)
+    error = line.until("error")["error"]
+    assert (error["type"], error["param"]) == ("invalid_request_error", "session.tracing")
+    assert len(line.simulator.refusals) == 1
+
+
 def test_bytes_between_the_frames_break_the_framing(line: RealtimeClient) -> None:
     line.session.inject_wire(b"\x8f\x00")
     with pytest.raises(websocket.WebSocketException):

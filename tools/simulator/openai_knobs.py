@@ -75,6 +75,8 @@ class ConnectionKnobs:
     """Whether a session.update is followed by session.updated."""
     reject_updates: int = 0
     """How many of the next session.update events are answered by a server_error."""
+    refused_field: str = ""
+    """The field, such as `session.tracing`, for which every session.update is refused whole."""
     chatter: int = 0
     """After every so many events send an unknown or malformed one; 0 for never."""
     keep_audio_events: bool = True

@@ -209,6 +209,8 @@ class RealtimeSession:
     def on_update(self, event: Json) -> None:
         if self.behaviour.take("reject_updates"):
             raise rules.server_error()
+        if self.behaviour.refused_field:
+            raise rules.invalid(self.behaviour.refused_field, "this is not supported here.")
         update = event["session"]
         merged = _merge_session(self.config, update)
         if update.get("model", self.config["model"]) != self.config["model"]:
