@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import Pool
-from tools.harness import Service, eventually, hear_out
+from tools.harness import ROOT, Service, eventually, hear_out
 from tools.log_check import END_OF_CALL
 from tools.simulator.openai_brain import Reply
 from tools.simulator.openai_knobs import ResponseFailure
@@ -87,9 +87,19 @@ def test_the_log_of_an_eventful_call_reads_as_a_story(service: Service) -> None:
     service.wait_for_log(END_OF_CALL)
     stamp = rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d (\w+) \[{call.sid} \*\*\*33\] "
     lines = [re.sub(stamp, r"\1 ", line) for line in service.log]
+    assert_eventful(lines)
+
+
+def assert_eventful(lines: list[str]) -> None:
     assert len(lines) == len(STORY_OF_THE_CALL), "\n".join(lines)
     for line, pattern in zip(lines, STORY_OF_THE_CALL, strict=True):
         assert re.fullmatch(pattern, line), f"{line}\nis not\n{pattern}"
+
+
+def test_the_eventful_call_that_owners_can_read_is_this_one() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+    log = page.split("## The log of an eventful call\n")[1]
+    assert_eventful(re.findall(r"^\d\d:\d\d:\d\d (.+)$", log, re.MULTILINE))
 
 
 @pytest.fixture
