@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
 
-from hearing import Caller, Hearing
+from hearing import Caller, Hearing, Stretch
 from lines import Limits, Lines
 from silence import Silence
 from speech import ACTIONS, HANG_UP, TRANSFER, Kind, Sentence, Speech, Voice
@@ -297,11 +297,7 @@ class Conversation:
         self._hearing.expire(now)
         heard = self._hearing.take()
         words = [stretch.words for stretch in heard if stretch.words]
-        for stretch in heard:
-            if not stretch.words:
-                self._hear_noise(stretch.seconds)
-        if words:
-            self._hearing.wordless = 0
+        self._count_wordless(heard)
         if any(part != self._lines.inaudible for part in words):
             self._give_up_reply()
             self._turns.waiting += words
@@ -322,10 +318,14 @@ class Conversation:
             self._ask_again()
         # Of the last but one, and of a noise, nothing comes: what it cut is said again
 
-    def _hear_noise(self, seconds: float) -> None:
-        self._witness.noise(seconds)
-        if seconds >= self._limits.noise:
-            self._hearing.wordless += 1
+    def _count_wordless(self, heard: list[Stretch]) -> None:
+        for stretch in heard:
+            if stretch.words:
+                self._hearing.wordless = 0
+                continue
+            self._witness.noise(stretch.seconds)
+            if stretch.seconds >= self._limits.noise:
+                self._hearing.wordless += 1
 
     @property
     def _spoke_in_vain(self) -> bool:

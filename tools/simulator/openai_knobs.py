@@ -51,7 +51,7 @@ HANGS = ResponseFailure("hangs")
 
 @dataclass
 class ConnectionKnobs:
-    """From the handshake to the close."""
+    """From the handshake to an open session."""
 
     connect_delay: float = 0.0
     refuse_connections: list[int] = field(default_factory=list)
@@ -68,6 +68,12 @@ class ConnectionKnobs:
     """How the next sessions are closed as soon as they are open, one each."""
     close_all: SessionClose | None = None
     """How every session is closed as soon as it is open."""
+
+
+@dataclass
+class SessionKnobs:
+    """What becomes of an open session and its settings."""
+
     session_seconds: float | None = None
     """Lifetime of sessions opened from now on: then session_expired and close 1001."""
     updated_delay: float = 0.0
@@ -132,7 +138,7 @@ class SpeakingKnobs:
 
 
 @dataclass
-class RealtimeBehaviour(ConnectionKnobs, HearingKnobs, SpeakingKnobs):
+class RealtimeBehaviour(ConnectionKnobs, SessionKnobs, HearingKnobs, SpeakingKnobs):
     """All knobs of the Realtime side."""
 
     def take(self, counter: str) -> bool:
