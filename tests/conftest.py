@@ -25,6 +25,12 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 both_kinds = pytest.mark.parametrize("workflow", ["workflow.json", "asst_test"], scope="session")
 
 
+def more(*values: object) -> list[Any]:
+    """Make more values of a kind for `parametrize`: the fast tier has one already."""
+    mark = pytest.mark.thorough("one more of a kind")
+    return [pytest.param(value, marks=mark) for value in values]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_certificates(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Trust nobody: all is plain HTTP here, and every client would read a file of 200 KB first."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import both_kinds
+from tests.conftest import both_kinds, more
 from tools.harness import AUTH_TOKEN, Service, hear_out, settle
 from tools.simulator.openai_server import RealtimeSession, Reply
 from tools.simulator.speech import mulaw_to_pcm16
@@ -194,9 +194,7 @@ def test_caller_hangs_up_at_any_moment_and_nothing_is_left(service: Service, whe
     assert service.network.rest_requests == []
 
 
-@pytest.mark.parametrize(
-    "how", ["reset", pytest.param("close", marks=pytest.mark.thorough("one more of a kind"))]
-)
+@pytest.mark.parametrize("how", ["reset", *more("close")])
 def test_a_lost_stream_goes_on_where_it_was(service: Service, how: str) -> None:
     call = service.call()
     call.say("My name is Ada")

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.conftest import both_kinds
+from tests.conftest import both_kinds, more
 from tools.harness import (
     CALLED,
     COLLEAGUE,
@@ -219,6 +219,7 @@ def test_caller_goes_on_before_the_answer_has_begun(service: Service) -> None:
     assert len(service.messages) == 3
 
 
+@pytest.mark.thorough("tests/unit turns the clock; here it takes seconds")
 @both_kinds
 def test_caller_goes_on_again_and_again(service: Service) -> None:
     service.brain.reply = lambda text, history: Reply(f"So, {text}.", first_delay=0.8)
@@ -251,6 +252,7 @@ def test_two_stretches_of_speech_become_one_message_in_their_order(
 # ---------------------------------------------------------------- no dead air
 
 
+@pytest.mark.thorough("tests/unit turns the clock; here it takes seconds")
 @pytest.mark.settings(FILLER_SECONDS="0")
 def test_no_filler_at_all_if_its_seconds_are_0(service: Service) -> None:
     service.brain.reply = lambda text, history: Reply("It is.", first_delay=2.0)
@@ -259,6 +261,7 @@ def test_no_filler_at_all_if_its_seconds_are_0(service: Service) -> None:
     assert call.heard() == "Hello! It is."
 
 
+@pytest.mark.thorough("tests/unit turns the clock; here it takes seconds")
 @pytest.mark.settings(FILLER_SECONDS="1.2", FILLER="Let me look.|One moment.")
 def test_a_slow_workflow_is_bridged_by_fillers_in_turn(service: Service) -> None:
     service.brain.reply = lambda text, history: Reply(
@@ -292,6 +295,7 @@ def test_a_silent_caller_is_asked_once_and_then_the_call_ends(service: Service) 
     assert service.messages == []
 
 
+@pytest.mark.thorough("tests/unit turns the clock; here it takes seconds")
 @PATIENCE
 def test_a_caller_who_answers_the_question_is_asked_again_another_time(service: Service) -> None:
     call = service.call()
@@ -303,6 +307,7 @@ def test_a_caller_who_answers_the_question_is_asked_again_another_time(service: 
     assert "Goodbye" not in call.heard()
 
 
+@pytest.mark.thorough("tests/unit turns the clock; here it takes seconds")
 @PATIENCE
 def test_silence_while_the_agent_thinks_or_speaks_is_not_idleness(service: Service) -> None:
     service.brain.reply = lambda text, history: Reply(THIRD, first_delay=2.5)
@@ -312,7 +317,7 @@ def test_silence_while_the_agent_thinks_or_speaks_is_not_idleness(service: Servi
 
 
 @pytest.mark.settings(MAX_CALL_SECONDS="2", GOODBYE="Time is up. Goodbye!")
-@pytest.mark.parametrize("doing", ["listening", "speaking", "thinking", "hearing"])
+@pytest.mark.parametrize("doing", ["listening", *more("speaking", "thinking", "hearing")])
 def test_the_longest_call_ends_with_a_goodbye(service: Service, doing: str) -> None:
     service.brain.reply = lambda text, history: Reply(
         STORY * 3, first_delay=4 if doing == "thinking" else 0.02
@@ -397,7 +402,7 @@ def test_without_a_transfer_number_the_caller_is_told_and_the_call_goes_on(
     assert service.network.rest_requests == []
 
 
-@pytest.mark.parametrize("status", [401, 500, 0])
+@pytest.mark.parametrize("status", [500, *more(401, 0)])
 def test_a_failed_transfer_is_told_and_the_call_goes_on(service: Service, status: int) -> None:
     service.network.rest_fail_next(1 if status == 401 else 3, status)
     service.brain.reply = lambda text, history: (
@@ -410,7 +415,7 @@ def test_a_failed_transfer_is_told_and_the_call_goes_on(service: Service, status
     assert service.messages[-1] == "[The caller could not be put through.] Pity"
 
 
-@pytest.mark.parametrize("status", [500, 0])
+@pytest.mark.parametrize("status", [500, *more(0)])
 def test_a_transfer_that_stumbles_is_tried_again(service: Service, status: int) -> None:
     service.network.rest_fail_next(1, status)
     service.brain.reply = lambda text, history: "I am connecting you. [transfer]"
@@ -538,6 +543,7 @@ def test_every_phrase_the_caller_hears_is_a_setting(service: Service) -> None:
     assert call.heard().endswith("Da sind wir wieder. Sind Sie noch da? Auf Wiederhören!")
 
 
+@pytest.mark.thorough("tests/unit/test_webhook.py has the TwiML; here it takes seconds")
 @GERMAN
 def test_the_last_words_of_the_safety_net_are_a_setting(service: Service) -> None:
     call = service.network.call(stream_signature="wrong")

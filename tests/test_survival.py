@@ -20,7 +20,7 @@ import pytest
 import requests
 import websocket
 
-from tests.conftest import Pool, both_kinds
+from tests.conftest import Pool, both_kinds, more
 from tools.app_process import START_SECONDS
 from tools.harness import (
     API_KEY,
@@ -108,9 +108,7 @@ LOSSES: dict[str, Callable[[RealtimeSession], None]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "loss", ["reset", "expired", pytest.param("garbled", marks=thorough("one more of a kind"))]
-)
+@pytest.mark.parametrize("loss", ["reset", *more("expired", "garbled")])
 def test_a_sentence_cut_by_the_loss_of_realtime_is_said_again_on_the_same_stream(
     service: Service, loss: str
 ) -> None:
@@ -320,6 +318,7 @@ def test_events_unknown_and_malformed_between_all_others_change_nothing(service:
     assert len(service.openai.sessions) == len(call.streams) == 1
 
 
+@pytest.mark.thorough("it takes seconds, and a service of its own")
 def test_realtime_comes_back_after_the_stream_was_given_up(service: Service) -> None:
     call = service.call()
     introduce(service, call)
@@ -1078,6 +1077,7 @@ def test_workers_share_their_places(own: Callable[..., Service]) -> None:
         hear_out(call, f"You said: I am still caller {n}.")
 
 
+@pytest.mark.thorough("it takes seconds, and a service of its own")
 @pytest.mark.settings(MAX_CALLS="1")
 def test_a_call_that_comes_back_to_a_full_process_is_not_told_that_it_is_busy(
     service: Service,
