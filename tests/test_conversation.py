@@ -203,6 +203,7 @@ def test_a_cough_in_silence_is_nothing(service: Service) -> None:
 # ---------------------------------------------------------------- the caller goes on
 
 
+@pytest.mark.thorough("tests/unit turns the clock; here it takes seconds")
 @both_kinds
 def test_caller_goes_on_before_the_answer_has_begun(service: Service) -> None:
     service.brain.reply = lambda text, history: Reply(f"So, {text}.", first_delay=1.0)

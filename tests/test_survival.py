@@ -566,6 +566,7 @@ def test_a_second_start_is_ignored(service: Service) -> None:
     assert told(service) == ["Hello"]
 
 
+@pytest.mark.thorough("it takes seconds, and a service of its own")
 @both_kinds
 def test_two_calls_that_share_an_id_do_not_disturb_each_other(service: Service) -> None:
     sid = "CA" + "8" * 32
