@@ -46,7 +46,7 @@ class Port(Protocol):
     def ask(self, turn: int, message: str) -> None:
         """Ask the workflow; `reply_ended` or `reply_failed` must follow, wanted or not.
 
-        Before a hold it may be busy with another turn: the message then has to wait.
+        At the end of a stream it may be busy with another turn: the message then has to wait.
         """
 
     def hang_up(self) -> None:
@@ -262,6 +262,14 @@ class Conversation:
             self._go_on()
         else:
             self._port.close("Twilio refused to change the call")
+
+    def caller_hangs_up(self) -> None:
+        """Ask nothing more: nobody would hear the answer."""
+        self._turns.waiting.clear()
+
+    def stream_lost(self) -> None:
+        """Ask what waits: the call's next stream begins without it."""
+        self._ask_what_waits()
 
     # --- time -------------------------------------------------------------------------------------
 

@@ -93,5 +93,7 @@ def short_hash(text: str) -> int:
 
 
 PLACES = Places(RawArray("i", [UNUSED] * MOST_PROCESSES))
+VOICE_FAILURE = RawArray("d", 2)  # see `upstream`
+WORKFLOW_FAILURE = RawArray("d", 2)
 FINISHED = Finished(RawArray("Q", REMEMBERED))
 LEAVING = RawValue("b", False)  # gunicorn's master will soon stop all of them

@@ -32,18 +32,15 @@ class TwilioCalls:
     def __init__(
         self, settings: Settings, templates: Environment, finished: Finished | None = None
     ) -> None:
-        """Ask nothing yet; `finished` is where calls are noted that couldn't be hung up."""
+        """Ask nothing yet; `finished` is where calls are noted that were to be hung up."""
         self._settings = settings
         self._templates = templates
         self._finished = finished or Finished([0] * REMEMBERED)
 
     def hang_up(self, call: Call) -> None:
-        """End the call. Raises OSError; then the call comes back, and `is_finished`."""
-        try:
-            self._update(call, Status="completed")
-        except OSError:
-            self._finished.add(call.sid)
-            raise
+        """End the call. Raises OSError; if the call comes back all the same, it `is_finished`."""
+        self._finished.add(call.sid)
+        self._update(call, Status="completed")
 
     def transfer(self, call: Call) -> None:
         """Connect the caller to TRANSFER_NUMBER; if nobody answers, the call comes back."""

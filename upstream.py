@@ -1,9 +1,10 @@
-"""How OpenAI Realtime and the workflow served the latest calls of this process."""
+"""How OpenAI Realtime and the workflow served the latest calls, of all of gunicorn's processes."""
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, MutableSequence
 from time import monotonic
+
+from places import VOICE_FAILURE, WORKFLOW_FAILURE
 
 FORGET_SECONDS = 900.0  # without another call, a failure is no news any more
 
@@ -17,6 +18,7 @@ CAUSES = {
     r"\(\w+ session\b|beta_api_shape": "the voice session is refused",
 }
 OTHER = "it fails, or can't be reached"
+TROUBLES = ("", *dict.fromkeys(CAUSES.values()), OTHER)
 
 # What the owner can do about it, if it is the voice that fails
 REMEDIES = {
@@ -42,41 +44,38 @@ def with_remedy(reason: str) -> str:
     return f"{remedy}: {reason}" if remedy else reason
 
 
-@dataclass(frozen=True)
-class Failure:
-    """Why a service failed, and when."""
-
-    cause: str
-    at: float
-
-
 class Upstream:
     """A service behind the line, as the latest call found it. Its methods are for any thread."""
 
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        """Expect the best; `clock` tells seconds."""
+    def __init__(
+        self, failure: MutableSequence[float], clock: Callable[[], float] = monotonic
+    ) -> None:
+        """Expect the best; `clock` tells seconds.
+
+        `failure` is memory that processes share: which of TROUBLES the service has, and since when.
+        """
+        self._failure = failure
         self._clock = clock
-        self._failure: Failure | None = None
 
     def fail(self, reason: str) -> None:
         """Note that a call failed because of the service."""
-        self._failure = Failure(cause(reason), self._clock())
+        self._failure[:] = [TROUBLES.index(cause(reason)), self._clock()]
 
     def succeed(self) -> None:
         """Note that the service did what a call needs."""
-        self._failure = None
+        self._failure[0] = 0
 
     @property
     def trouble(self) -> str:
         """Why the latest call failed; "" if it didn't, or if that is long ago."""
-        failure = self._failure
-        if failure is None or self._clock() > failure.at + FORGET_SECONDS:
+        number, since = self._failure
+        if self._clock() > since + FORGET_SECONDS:
             return ""
-        return failure.cause
+        return TROUBLES[int(number)]
 
 
-VOICE = Upstream()
-WORKFLOW = Upstream()
+VOICE = Upstream(VOICE_FAILURE)
+WORKFLOW = Upstream(WORKFLOW_FAILURE)
 
 
 def troubles() -> dict[str, str]:

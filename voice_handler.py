@@ -121,6 +121,7 @@ class VoiceHandler:
             for message in messages:
                 self._take(message)
         finally:
+            self._safely(self._rules.stream_lost)
             self._ended.set()
             self._realtime.end()
             self._inbox.put(None)  # which ends `_answer`
@@ -264,6 +265,7 @@ class VoiceHandler:
     def on_stop(self) -> None:
         """Learn that the call, or its stream, has ended on Twilio's side."""
         self._story.stops()
+        self._rules.caller_hangs_up()
 
     # --- what the rules decide (conversation.Port) ------------------------------------------------
 

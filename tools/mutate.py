@@ -42,6 +42,7 @@ FOR_THE_WEBHOOK = ("tools", "templates")  # what its tests need beside the code
 RANDOM_CALLS = "tests/unit/test_conversation_machine.py"
 HELPERS = (
     "tests/unit/environment.py",
+    "tests/unit/forks.py",
     "tests/unit/noting_port.py",
     "tests/unit/random_call.py",
 )

@@ -1398,6 +1398,31 @@ def test_what_waits_for_a_busy_workflow_is_told_before_a_hold_in_one_message(
     assert [name for name, *_ in call.done][-1] == "hold", "it is told first, and only once"
 
 
+@pytest.mark.parametrize("remarks", [["Two."], ["Two.", "Three."]])
+def test_what_waits_is_told_when_the_stream_is_lost(remarks: list[str]) -> None:
+    call = greeted()
+    for number, words in enumerate(["One.", *remarks]):
+        call.caller_says(words, f"i{number}")
+    call.rules.stream_lost()
+    assert call.asked[1:] == [" ".join([LINES.cut_in.replace("{}", ""), *remarks])]
+
+
+def test_nothing_is_told_of_a_caller_who_hung_up() -> None:
+    call = greeted()
+    call.caller_says("One.", "i1")
+    call.caller_says("Two.", "i2")
+    call.rules.caller_hangs_up()
+    call.rules.stream_lost()
+    assert call.asked == ["One."]
+
+
+def test_a_stream_that_is_lost_tells_nothing_twice() -> None:
+    call = greeted()
+    call.caller_says("One.")
+    call.rules.stream_lost()
+    assert call.asked == ["One."]
+
+
 def test_a_hold_tells_the_workflow_nothing_if_nothing_waits() -> None:
     call = greeted()
     call.caller_says("One.")

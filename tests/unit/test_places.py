@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from math import inf
-from multiprocessing import get_context
 
 import pytest
 from websockets.protocol import Side
 
 from places import FINISHED, LEAVING, PLACES, UNUSED, Finished, Places
+from tests.unit.forks import in_a_fork
 from wire import Connection
 
 
@@ -43,14 +43,6 @@ def call(places: Places, calls: ExitStack) -> Connection:
     stream = Connection(ours, Side.SERVER, 1000)
     calls.enter_context(places.taken_by(stream))
     return stream
-
-
-def in_a_fork(act: Callable[[], None]) -> None:
-    """Do something in a process that comes from this one, as workers come from a master."""
-    child = get_context("fork").Process(target=act)
-    child.start()
-    child.join()
-    assert child.exitcode == 0
 
 
 def test_a_process_of_its_own_counts_its_calls(calls: ExitStack) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.unit.forks import in_a_fork
 from upstream import (
     CAUSES,
     FORGET_SECONDS,
@@ -25,7 +26,7 @@ class ServiceInTime:
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.service = Upstream(lambda: self.now)
+        self.service = Upstream([0.0, 0.0], lambda: self.now)
 
 
 @pytest.fixture
@@ -109,3 +110,10 @@ def test_a_service_that_is_well_is_not_told_of(behind_the_line: None) -> None:
     WORKFLOW.succeed()
     VOICE.fail("HTTP 403 Forbidden")
     assert troubles() == {"voice": "access is refused"}
+
+
+def test_a_failure_is_known_in_all_processes_and_so_is_its_end(behind_the_line: None) -> None:
+    in_a_fork(lambda: VOICE.fail("HTTP 403 Forbidden"))
+    assert troubles() == {"voice": "access is refused"}
+    in_a_fork(VOICE.succeed)
+    assert troubles() == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from base64 import b64encode
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from call import Call
 from settings import HERE, Settings
 from tests.unit.environment import REQUIRED
 from tools.app_process import eventually
-from tools.simulator.openai_server import OpenAISimulator, RealtimeSession
+from tools.simulator.openai_server import OpenAISimulator, RealtimeSession, Reply
 from tools.simulator.playback import SILENCE
 from tools.simulator.speech import ToneVoice
 from voice_handler import CALLS, carry
@@ -132,6 +133,21 @@ def test_a_call_is_handed_over_when_its_process_is_to_stop(
     call.send("mark", mark=greeted["mark"])
     assert list(sent) == []
     assert not call.handler.stream.open
+
+
+@pytest.mark.parametrize(("hangs_up", "told"), [(False, ["1", "2"]), (True, ["1"])])
+def test_what_waits_for_a_busy_workflow_is_told_though_the_stream_breaks(
+    call: SilentCall, hangs_up: bool, told: list[str]
+) -> None:
+    call.openai.brain.reply = lambda text, history: Reply("Well.", first_delay=1)
+    for key in "1#2#":
+        call.send("dtmf", dtmf={"digit": key})
+    if hangs_up:
+        call.send("stop")
+    call.twilio.close()
+    call.end()
+    keys = [re.findall("pressed (.)", text) for _, text in call.openai.brain.messages]
+    assert keys == [[key] for key in told]
 
 
 def test_a_stream_that_is_silent_for_ten_seconds_is_given_up(call: SilentCall) -> None:
