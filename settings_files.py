@@ -285,6 +285,9 @@ def _session(session: Json) -> Json:
 
 def _workflow_id(value: str) -> str:
     if value.endswith(".json"):
+        file = _file_meant(value)
+        if file and not (HERE / value).exists():
+            raise ValueError(f"No such file; did you mean {file}?")
         _refuse(workflow_faults(json_object(HERE / value)))
     elif not re.fullmatch(r"asst_\w+", value):
         raise ValueError(_workflow_advice(value))
@@ -304,7 +307,7 @@ def _workflow_advice(value: str) -> str:
 
 
 def _file_meant(value: str) -> str:
-    """Return the file here that a name without its ending stands for; "" if there is none."""
+    """Return the file here whose name is this, or nearly, with any ending or none; else ""."""
     files = {path.name.lower(): path.name for path in HERE.glob("*.json")}
     stem = re.sub(r"\.\w*$", "", value.lower())
     return files.get(nearest(f"{stem}.json", files, 0.85), "")

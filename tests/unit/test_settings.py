@@ -391,6 +391,8 @@ def test_the_placeholders_of_others_examples_count_as_missing(name: str, value: 
             for value in ("asst-abc", "ast_abc", "Asst_abc", "asst abc", "assistant_abc", "asst_a,")
         ),
         ("AGENT_WORKFLOW_ID", "nowhere.json", "nowhere.json can't be read: No such file"),
+        ("AGENT_WORKFLOW_ID", "workfow.json", "No such file; did you mean workflow.json?"),
+        ("AGENT_WORKFLOW_ID", "work-flow.json", "No such file; did you mean workflow.json?"),
         ("PORT", "70000", "PORT (70000): Expected a whole number from 1 to 65535"),
         ("IDLE_SECONDS", "007", "IDLE_SECONDS (007): Expected a plain number"),
         ("PORT", "5000# mine", "Expected a whole number"),
