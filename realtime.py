@@ -105,7 +105,9 @@ class Requests:
             self._told_apart = True
             self._marks.clear()
             return mark
-        return self._marks.pop(0) if self._marks else ""
+        if not self._marks:
+            return ""
+        return self._marks.pop(0)
 
 
 @dataclass
