@@ -9,7 +9,7 @@ from jinja2 import Environment
 
 from call import Call
 from logs import log
-from places import REMEMBERED, Finished
+from places import Finished
 from settings import Settings
 
 REST_SECONDS = 5.0  # in which the REST API must answer; by itself it would have for ever
@@ -29,13 +29,11 @@ class TwilioCalls:
     See https://www.twilio.com/docs/voice/api/call-resource#update-a-call-resource.
     """
 
-    def __init__(
-        self, settings: Settings, templates: Environment, finished: Finished | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, templates: Environment, finished: Finished) -> None:
         """Ask nothing yet; `finished` is where calls are noted that were to be hung up."""
         self._settings = settings
         self._templates = templates
-        self._finished = finished or Finished([0] * REMEMBERED)
+        self._finished = finished
 
     def hang_up(self, call: Call) -> None:
         """End the call. Raises OSError; if the call comes back all the same, it `is_finished`."""

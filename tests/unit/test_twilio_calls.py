@@ -70,7 +70,7 @@ def calls(rest: Rest, monkeypatch: pytest.MonkeyPatch) -> TwilioCalls:
 
 def make(rest: Rest, **changes: str) -> TwilioCalls:
     settings = Settings(**REQUIRED, twilio_api_url=rest.url, **changes)  # type: ignore[arg-type]
-    return TwilioCalls(settings, app.jinja_env)
+    return TwilioCalls(settings, app.jinja_env, Finished([0] * 8))
 
 
 def twiml(rest: Rest) -> ElementTree.Element:
