@@ -12,7 +12,9 @@ import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -34,6 +36,8 @@ pytestmark = [
 with_models = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 GREETING = DEFAULTS["GREETING"]
 BRIDGE = DEFAULTS["BRIDGE"]
+MOUTH_TO_EAR_MS = 60
+CLICKS = 9
 WIDE = {"width": 1180, "height": 900}
 FOLDER = Path(os.environ["SCREENSHOTS"]) if "SCREENSHOTS" in os.environ else None
 
@@ -251,9 +255,13 @@ def click() -> bytes:
     return array.array("h", (noise.randint(-30000, 30000) for _ in range(80))).tobytes()
 
 
-def test_at_best_the_handset_adds_no_more_than_60_ms_from_mouth_to_ear(
-    driver: Any, tmp_path: Path
-) -> None:
+def delays(page: PhonePage) -> list[float]:
+    """Return how many ms after it was said each click was heard."""
+    said, heard = page.page.evaluate("clicks")
+    return [min((at - begun for at in heard if at > begun), default=inf) for begun in said[:-2]]
+
+
+def test_most_sound_is_60_ms_or_less_from_mouth_to_ear(driver: Any, tmp_path: Path) -> None:
     clicks = capture(tmp_path, silence(0.99), click())
     with command("tools.phone", "--no-models") as (_, link), chromium(driver, clicks) as browser:
         context = browser.new_context()
@@ -264,8 +272,11 @@ def test_at_best_the_handset_adds_no_more_than_60_ms_from_mouth_to_ear(
         page.wait_for_heard(GREETING)
         page.press("Hear yourself")
         page.page.evaluate("clicks.forEach((side) => side.length = 0)")
-        page.page.wait_for_function("clicks[1].length > 12")
-        said, heard = page.page.evaluate("clicks")
-    delays = [min(at - begun for at in heard if at > begun) for begun in said[:-2]]
-    print("mouth to ear:", [round(delay) for delay in delays], "ms")
-    assert min(delays) <= 60
+
+        def most_are_quick() -> bool:
+            last = delays(page)[-CLICKS:]
+            return len(last) == CLICKS and median(last) <= MOUTH_TO_EAR_MS
+
+        # A busy machine may need some more clicks until it has a quiet moment
+        page.wait(most_are_quick, f"{CLICKS} clicks in {MOUTH_TO_EAR_MS} ms", 4 * PATIENCE)
+        print("mouth to ear:", [round(delay) for delay in delays(page)], "ms")

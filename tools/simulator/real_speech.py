@@ -37,7 +37,7 @@ class MoonshineEars:
     def hear(self, pcm16: bytes, rate: int) -> str:
         """Return the words in mono PCM16 at `rate` Hz; "" if there are none."""
         # More silence than this before the first word makes Moonshine hear one more.
-        speech = pcm16[_speech_begins(pcm16, rate) :]
+        speech = pcm16[_sound(pcm16, rate).start :]
         samples = self._numpy.frombuffer(speech, dtype="<i2").astype("float32") / 32768
         with self._lock:
             # What it heard last echoes in its sense of what is speech; silence clears the ears.
@@ -79,7 +79,7 @@ class RecordingsByHeart:
         """Return the words of the recording that is in mono PCM16 at `rate` Hz; "" if none is."""
         if rate != 8000:
             pcm16, _ = audioop.ratecv(pcm16, 2, 1, rate, 8000, None)
-        pcm16 = pcm16[_speech_begins(pcm16, 8000) :]  # audioop finds no fit after a silent start
+        pcm16 = pcm16[_sound(pcm16, 8000)]  # audioop finds no fit after a silent start
         if len(pcm16) <= 2 * KNOWN_SAMPLES:
             return ""
         likeness = {words: _likeness(pcm16, part) for words, part in self._known.items()}
@@ -87,12 +87,14 @@ class RecordingsByHeart:
         return best if likeness[best] > LIKENESS else ""
 
 
-def _speech_begins(pcm16: bytes, rate: int) -> int:
-    """Return the place 40 ms before the first sound."""
+def _sound(pcm16: bytes, rate: int) -> slice:
+    """Return where there is sound, in bytes: from 40 ms before the first to the end of the last."""
     frame = rate // 50 * 2
     places = range(0, len(pcm16), frame)
-    loud = (at for at in places if audioop.rms(pcm16[at : at + frame], 2) >= SILENCE_RMS)
-    return max(0, next(loud, 0) - 2 * frame)
+    loud = [at for at in places if audioop.rms(pcm16[at : at + frame], 2) >= SILENCE_RMS]
+    if not loud:
+        return slice(0, 0)
+    return slice(max(0, loud[0] - 2 * frame), loud[-1] + frame)
 
 
 def _loudest_part(pcm16: bytes) -> bytes:
