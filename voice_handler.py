@@ -39,7 +39,8 @@ LAST_RECONNECT_PAUSE = 1.0
 
 # A message of Twilio's with a frame of sound, as it is written most often. The sound goes to
 # Realtime as it stands, base64 in quotes, and past the lock.
-SOUND = re.compile(rb'{"event": ?"media".*"payload": ?("[A-Za-z0-9+/=]*")').match
+MEDIA = (b'{"event":"media"', b'{"event": "media"')
+SOUND = re.compile(rb'payload": ?("[A-Za-z0-9+/=]*")').search
 
 
 class FrameClock:
@@ -208,7 +209,7 @@ class VoiceHandler:
     # --- messages ---------------------------------------------------------------------------------
 
     def _take(self, message: bytes) -> None:
-        sound = SOUND(message)
+        sound = SOUND(message) if message.startswith(MEDIA) else None
         if sound:
             try:
                 self._relay(sound[1])

@@ -7,7 +7,7 @@ rules of RFC 6455 are kept by the sans-I/O part of the `websockets` library.
 import select
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from threading import Lock
 from time import monotonic
@@ -16,6 +16,8 @@ from websocket import WebSocketBadStatusException, WebSocketException, create_co
 from websockets.exceptions import PayloadTooBig, ProtocolError
 from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.protocol import SEND_EOF, Protocol, Side, State
+
+from readiness import readiness
 
 CONNECT_SECONDS = 5.0
 MAX_STREAM_MESSAGE = 64 * 1024  # bytes; one of Twilio's with 20 ms of sound has some 400
@@ -43,7 +45,7 @@ class Connection:
 
     def __init__(self, sock: socket.socket, side: Side, max_size: int) -> None:
         """Take over a connected socket; a message of more than `max_size` bytes ends it."""
-        # TLS is waited for by polling: see `_receive_tls`
+        # With TLS the lock is never held while one waits
         sock.settimeout(0.0 if isinstance(sock, ssl.SSLSocket) else None)
         self.open = True
         self.quiet_since = monotonic()
@@ -51,7 +53,8 @@ class Connection:
         self._socket = sock
         self._protocol = Protocol(side, max_size=max_size)
         self._mask = side is Side.CLIENT
-        self._sending = Lock()
+        self._sending = Lock()  # a frame is sent whole
+        self._tls = Lock()  # before Python 3.13, reading and writing at once breaks an SSL object
         self._fragments: list[bytes] = []
         self._is_text = False  # the message in fragments
 
@@ -62,8 +65,9 @@ class Connection:
 
         A binary message, which neither Twilio nor Realtime sends, is yielded as an empty one.
         """
-        with suppress(OSError):  # reset by the other side, or aborted by another thread
-            while self.open and (data := self._receive()):
+        # Reset by the other side, or aborted by another thread
+        with suppress(OSError), readiness(self._socket) as wait:
+            while self.open and (data := self._receive(wait)):
                 self.quiet_since = monotonic()
                 self.unanswered_since = None
                 yield from self._parse(data)
@@ -79,18 +83,17 @@ class Connection:
             return str(broken)
         return str(self._protocol.close_rcvd or "")
 
-    def _receive(self) -> bytes:
+    def _receive(self, wait: Callable[[], object]) -> bytes:
         if isinstance(self._socket, ssl.SSLSocket):
-            return self._receive_tls(self._socket)
+            return self._receive_tls(self._socket, wait)
+        wait()
         return self._socket.recv(RECEIVE_BYTES)
 
-    def _receive_tls(self, sock: ssl.SSLSocket) -> bytes:
-        # Before Python 3.13, reading and writing an SSL object at the same time breaks it. So
-        # reading takes the lock of sending, but never waits with it.
+    def _receive_tls(self, sock: ssl.SSLSocket, wait: Callable[[], object]) -> bytes:
         while True:
-            with suppress(ssl.SSLWantReadError), self._sending:
+            with suppress(ssl.SSLWantReadError), self._tls:
                 return sock.recv(RECEIVE_BYTES)
-            wait_for(sock, select.POLLIN)
+            wait()
 
     def _parse(self, data: bytes) -> Iterator[bytes]:
         self._protocol.receive_data(data)
@@ -135,11 +138,19 @@ class Connection:
             self.abort()
 
     def _send(self, data: bytes) -> int:
-        try:
-            return self._socket.send(data)
-        except ssl.SSLWantWriteError:
-            wait_for(self._socket, select.POLLOUT)
-            return 0
+        if isinstance(self._socket, ssl.SSLSocket):
+            return self._send_tls(self._socket, data)
+        return self._socket.send(data)
+
+    def _send_tls(self, sock: ssl.SSLSocket, data: bytes) -> int:
+        while True:
+            with suppress(ssl.SSLWantWriteError), self._tls:
+                sent = sock.send(data)
+                if sent:  # gevent's tells by 0 that it must wait
+                    return sent
+            poll = select.poll()
+            poll.register(sock, select.POLLOUT)
+            poll.poll()
 
     # --- ending -----------------------------------------------------------------------------------
 
@@ -167,13 +178,6 @@ class Connection:
         with suppress(OSError):  # it is down already
             # An SSL socket's own `shutdown` would pull the SSL object from under its reader.
             socket.socket.shutdown(self._socket, how)
-
-
-def wait_for(sock: socket.socket, event: int) -> None:
-    """Wait until a socket can be read, or written, or has ended."""
-    poll = select.poll()
-    poll.register(sock, event)
-    poll.poll()
 
 
 @contextmanager

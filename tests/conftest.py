@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import zlib
 from collections import OrderedDict
@@ -12,6 +13,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from tools.certificate import Certificate
 from tools.harness import COLLEAGUE, Service, session_file
 
 MOST_AT_ONCE = 6  # processes of the app that wait for the next test that wants them
@@ -53,12 +55,17 @@ class Pool:
             self._session_files[key] = session_file(self._folders.mktemp("session"), **changes)
         return self._session_files[key]
 
-    def get(self, mode: str, settings: Mapping[str, str]) -> Service:
-        key = (mode, *(f"{name}={value}" for name, value in sorted(settings.items())))
+    @functools.cached_property
+    def certificate(self) -> Certificate:
+        return Certificate(self._folders.mktemp("certificate"))
+
+    def get(self, mode: str, settings: Mapping[str, str], *, tls: bool) -> Service:
+        named = (f"{name}={value}" for name, value in sorted(settings.items()))
+        key = (mode, str(tls), *named)
         if key in self._services and not self._services[key].process.alive:
             self._services.pop(key).stop()
         if key not in self._services:
-            self._services[key] = Service(mode, settings)
+            self._services[key] = Service(mode, settings, self.certificate if tls else None)
         self._services.move_to_end(key)
         while len(self._services) > MOST_AT_ONCE:
             self._services.popitem(last=False)[1].stop()
@@ -111,7 +118,8 @@ def service(
     }
     for mark in request.node.iter_markers("settings"):
         settings.update(mark.kwargs)
-    service = pool.get(mode, settings)
+    tls = request.node.get_closest_marker("tls") is not None
+    service = pool.get(mode, settings, tls=tls)
     service.begin()
     yield service
     service.end()
@@ -142,6 +150,7 @@ def group_of(item: pytest.Item) -> str:
     """
     wanted = [repr((mark.name, mark.args, mark.kwargs)) for mark in item.iter_markers("settings")]
     wanted += [repr((mark.name, mark.args, mark.kwargs)) for mark in item.iter_markers("session")]
+    wanted += [mark.name for mark in item.iter_markers("tls")]
     if not wanted:
         return ""
     callspec = getattr(item, "callspec", None)
@@ -168,6 +177,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marks."""
     config.addinivalue_line("markers", "thorough(reason): not in the fast tier, and why")
     config.addinivalue_line("markers", "settings(**environment): of the service")
+    config.addinivalue_line("markers", "tls: the service speaks TLS with OpenAI")
     config.addinivalue_line("markers", "session(changes): of the service's session file")
 
 

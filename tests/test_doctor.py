@@ -172,7 +172,7 @@ def test_the_app_is_asked_where_it_runs_already(world: World) -> None:
 @pytest.mark.parametrize("days", [0, 53])
 def test_the_end_of_a_model_is_told_before_it_comes(world: World, days: int) -> None:
     end = past(-days)
-    world.openai.shutdown_dates["gpt-realtime-2.1-mini"] = end
+    world.openai.models.shutdown_dates["gpt-realtime-2.1-mini"] = end
     found = finding("REALTIME_MODEL")
     assert found.state is State.OK
     assert f"ends on {end}, {days} days from now" in found.words
@@ -201,7 +201,7 @@ def test_an_assistant_is_asked_and_its_thread_deleted(
 
 
 def test_a_restricted_key_is_no_fault(world: World, capsys: pytest.CaptureFixture[str]) -> None:
-    world.openai.key_is_restricted = True
+    world.openai.models.key_is_restricted = True
     assert doctor.main(["--check"]) == 0
     report = capsys.readouterr().out
     assert "✓ OPENAI_API_KEY: accepted, though it may not ask about models" in report
@@ -309,12 +309,12 @@ FAULTS = [
     Fault(
         "REALTIME_MODEL",
         "was shut down on",
-        let("openai", shutdown_dates={"gpt-realtime-2.1-mini": past(3)}),
+        let("openai.models", shutdown_dates={"gpt-realtime-2.1-mini": past(3)}),
     ),
     Fault(
         "transcription model",
         "gpt-transcribe was shut down on",
-        let("openai", shutdown_dates={"gpt-transcribe": past(1)}),
+        let("openai.models", shutdown_dates={"gpt-transcribe": past(1)}),
     ),
     Fault("voice session", "refused: ", let(VOICE, refuse_all=403)),
     Fault(
@@ -348,7 +348,7 @@ FAULTS = [
     Fault(
         "workflow's model",
         "gpt-6-luna was shut down on",
-        let("openai", shutdown_dates={"gpt-6-luna": past(1)}),
+        let("openai.models", shutdown_dates={"gpt-6-luna": past(1)}),
     ),
     Fault("workflow", "Rate limit", lambda world: world.openai.brain.fail_create.append(429)),
     Fault("workflow", "The model failed to generate", say(Reply("", status="failed"))),

@@ -63,14 +63,14 @@ def fetch(simulator: OpenAISimulator, path: str, body: object = None, **headers:
 def test_models_tell_when_they_will_be_shut_down(
     simulator: OpenAISimulator, sdk: openai.OpenAI
 ) -> None:
-    simulator.shutdown_dates["gpt-realtime"] = "2027-01-20"
+    simulator.models.shutdown_dates["gpt-realtime"] = "2027-01-20"
     dates = {model.id: model.shutdown_date for model in sdk.models.list()}
     assert dates["gpt-realtime"] == "2027-01-20"
     assert dates["gpt-6-luna"] is None
 
 
 def test_one_model_can_be_asked_about(simulator: OpenAISimulator, sdk: openai.OpenAI) -> None:
-    simulator.shutdown_dates["gpt-6-luna"] = "2028-02-01"
+    simulator.models.shutdown_dates["gpt-6-luna"] = "2028-02-01"
     assert sdk.models.retrieve("gpt-6-luna").shutdown_date == "2028-02-01"
     with pytest.raises(openai.NotFoundError) as caught:
         sdk.models.retrieve("gpt-3")
@@ -80,7 +80,7 @@ def test_one_model_can_be_asked_about(simulator: OpenAISimulator, sdk: openai.Op
 def test_a_restricted_key_may_not_ask_about_models(
     simulator: OpenAISimulator, sdk: openai.OpenAI
 ) -> None:
-    simulator.key_is_restricted = True
+    simulator.models.key_is_restricted = True
     for ask in (sdk.models.list, lambda: sdk.models.retrieve("gpt-6-luna")):
         with pytest.raises(openai.AuthenticationError, match="Missing scopes"):
             ask()

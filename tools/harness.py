@@ -18,6 +18,7 @@ import requests
 
 from tools import log_check
 from tools.app_process import COMMANDS, ROOT, Process, environment, eventually, serves
+from tools.certificate import Certificate
 from tools.event_check import check_client_events
 from tools.log_check import END_OF_CALL, check_lines
 from tools.ports import ReservedPort
@@ -75,11 +76,15 @@ def session_file(folder: Path, **changes: Any) -> Path:
 class Service:
     """The running app with its two worlds: `network` (Twilio) and `openai`; shared by tests."""
 
-    def __init__(self, mode: str, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self, mode: str, settings: Mapping[str, str], certificate: Certificate | None = None
+    ) -> None:
+        """Start all of it; with a certificate, OpenAI is spoken to by TLS."""
         self.mode = mode
         self._reserved = ReservedPort()
         self.port, self.url = self._reserved.number, self._reserved.url
-        self.openai = OpenAISimulator(ears=VOICE, mouth=VOICE, api_key=API_KEY).start()
+        tls = certificate.context if certificate else None
+        self.openai = OpenAISimulator(ears=VOICE, mouth=VOICE, api_key=API_KEY, tls=tls).start()
         self.network = PhoneNetwork(
             auth_token=AUTH_TOKEN,
             number=CALLED,
@@ -87,7 +92,8 @@ class Service:
             public_url=settings.get("WEBHOOK_URL", PUBLIC_URL),
         )
         self.network.start()
-        self.settings = {**self._own_settings(), **settings}
+        trusted = {"SSL_CERT_FILE": str(certificate.file)} if certificate else {}
+        self.settings = {**self._own_settings(), **trusted, **settings}
         self.process = Process(COMMANDS[mode], environment(self.settings))
         self._warm: set[int] = set()
         self._before = Resources(0, 0, 0)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from websockets.frames import Close, Frame, Opcode
@@ -13,6 +17,7 @@ from websockets.protocol import Event, Protocol, Side
 from wire import Connection, Refused, connect
 
 LIMIT = 1000  # bytes a message
+ROOT = Path(__file__).parent.parent.parent
 
 
 class Peer:
@@ -288,3 +293,19 @@ def test_nobody_there_is_an_os_error() -> None:
         port = server.getsockname()[1]
     with pytest.raises(OSError), connect(f"ws://127.0.0.1:{port}/", {}):
         pass
+
+
+@pytest.mark.parametrize("wire", ["plain", "TLS"])
+@pytest.mark.parametrize("mode", ["threads", "gevent"])
+def test_two_that_send_at_once_more_than_is_read_both_arrive(
+    mode: str, wire: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "tests.unit.wire_talk", mode, wire, str(tmp_path)]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["arrived"] == [list(range(100)), list(range(100))]
+    assert said["left over"] == 0
+    assert said["abort"] < 10, "it learns of it by the abort, and by nothing else"

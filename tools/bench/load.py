@@ -17,8 +17,8 @@ from tools.bench.caller import SETTINGS, FrameClock, LoadCaller, LoadTalk, TalkT
 from tools.bench.measure import BARE, App, BenchError, Held, Meter
 from tools.bench.openai import FRAMES_PER_CALL, LoadSession, OpenAI, Speech
 from tools.bench.records import Records, percentile
-from tools.bench.tls import Certificate
 from tools.bench.wire import Loop
+from tools.certificate import Certificate
 
 RELAY, CONVERSATION = "relay", "conversation"
 PATTERNS = (RELAY, CONVERSATION)

@@ -138,6 +138,16 @@ class SpeakingKnobs:
 
 
 @dataclass
+class ModelKnobs:
+    """What the account's key is told of the models."""
+
+    shutdown_dates: dict[str, str] = field(default_factory=dict)
+    """Models whose end is announced, and when: `YYYY-MM-DD`."""
+    key_is_restricted: bool = False
+    """Whether the key lacks the permission to ask about models, as restricted ones may."""
+
+
+@dataclass
 class RealtimeBehaviour(ConnectionKnobs, SessionKnobs, HearingKnobs, SpeakingKnobs):
     """All knobs of the Realtime side."""
 

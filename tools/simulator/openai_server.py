@@ -13,6 +13,7 @@ thread.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, TypeVar
@@ -25,7 +26,7 @@ from tools.simulator.openai_assistants import Assistants, Thread
 from tools.simulator.openai_brain import HTTP_FAILURES, Brain, Reply
 from tools.simulator.openai_door import ApiHandler, FrontDoor, api_route, note_status
 from tools.simulator.openai_http import ApiCall, Conversation, Conversations, Request, Responses
-from tools.simulator.openai_knobs import RealtimeBehaviour, ResponseFailure
+from tools.simulator.openai_knobs import ModelKnobs, RealtimeBehaviour, ResponseFailure
 from tools.simulator.openai_realtime import RealtimeSession
 from tools.simulator.openai_record import Record
 from tools.simulator.openai_rules import Blameless, Refusal
@@ -60,12 +61,20 @@ class OpenAISimulator:
     """
 
     def __init__(
-        self, *, ears: Ears, mouth: Mouth, api_key: str = "sk-test", port: int = 0
+        self,
+        *,
+        ears: Ears,
+        mouth: Mouth,
+        api_key: str = "sk-test",
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        """Serve with TLS, as the real one always does, if there is a context."""
         self.ears = ears
         self.mouth = mouth
         self.api_key = api_key
         self.port = port
+        self._tls = tls
         self.realtime = RealtimeBehaviour()
         self.brain = Brain()
         self.record = Record()
@@ -73,10 +82,7 @@ class OpenAISimulator:
         """Ids of the assistants that exist."""
         self.assistants_gone = False
         """Answer 404 to everything under /threads, as OpenAI itself does since 2026-08-26."""
-        self.shutdown_dates: dict[str, str] = {}
-        """Models whose end is announced, and when: `YYYY-MM-DD`."""
-        self.key_is_restricted = False
-        """Whether the key lacks the permission to ask about models, as restricted ones may."""
+        self.models = ModelKnobs()
         self.redirect_to = ""
         """Answer every request with a redirect to this origin, `http://host:port`."""
         self._loop = LoopThread("stand-in for OpenAI", self.record.report_bug)
@@ -84,7 +90,8 @@ class OpenAISimulator:
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        scheme = "https" if self._tls else "http"
+        return f"{scheme}://127.0.0.1:{self.port}/v1"
 
     # --- life -------------------------------------------------------------------------------
 
@@ -126,7 +133,10 @@ class OpenAISimulator:
             keepalive_timeout=KEEP_ALIVE_SECONDS,
         )
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port, backlog=1024).start()
+        site = web.TCPSite(
+            self._runner, "127.0.0.1", self.port, backlog=1024, ssl_context=self._tls
+        )
+        await site.start()
         self.port = self._runner.addresses[0][1]
 
     def _routes(self) -> list[web.RouteDef]:
@@ -186,8 +196,7 @@ class OpenAISimulator:
         self.realtime = RealtimeBehaviour()
         self.brain = Brain()
         self.assistants_gone = False
-        self.shutdown_dates.clear()
-        self.key_is_restricted = False
+        self.models = ModelKnobs()
         self.redirect_to = ""
 
     # --- for the parts of the simulator -----------------------------------------------------
@@ -225,7 +234,7 @@ class OpenAISimulator:
         raise Refusal(message, code="model_not_found", param="model", status=404)
 
     def _check_scope(self) -> None:
-        if self.key_is_restricted:
+        if self.models.key_is_restricted:
             message = (
                 "You have insufficient permissions for this operation."
                 " Missing scopes: api.model.read."
@@ -234,7 +243,7 @@ class OpenAISimulator:
 
     def _model(self, model: str) -> dict[str, Any]:
         about = {"id": model, "object": "model", "created": 1_750_000_000, "owned_by": "openai"}
-        return {**about, "shutdown_date": self.shutdown_dates.get(model)}
+        return {**about, "shutdown_date": self.models.shutdown_dates.get(model)}
 
     async def _open_session(self, http: web.Request) -> web.StreamResponse:
         await asyncio.sleep(self.realtime.connect_delay)

@@ -1,0 +1,111 @@
+"""Two connections that talk to each other, in a process of their own.
+
+    python -m tests.unit.wire_talk {threads,gevent} {plain,TLS} FOLDER
+
+Prints as JSON what arrived, and how long it took until a reader knew that it was aborted.
+"""
+
+import sys
+
+if sys.argv[1] == "gevent":
+    import gevent.monkey
+
+    gevent.monkey.patch_all()
+
+import json
+import socket
+import ssl
+from pathlib import Path
+from threading import Thread
+from time import monotonic, sleep
+
+from websockets.protocol import Side
+
+from tools.certificate import Certificate
+from wire import Connection
+
+MESSAGES, BYTES = 100, 100_000  # more than the kernel takes on behalf of a side that is busy
+LIMIT = 2 * BYTES
+
+
+def pair(certificate: Certificate | None) -> tuple[Connection, Connection]:
+    """Connect two over TCP."""
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        client: socket.socket = socket.create_connection(door.getsockname())
+        server, _ = door.accept()
+    if certificate:
+        tls = Thread(target=lambda: wrapped.append(serve(certificate, server)))
+        wrapped: list[socket.socket] = []
+        tls.start()
+        trusting = ssl.create_default_context(cafile=certificate.file)
+        client = trusting.wrap_socket(client, server_hostname="127.0.0.1")
+        tls.join()
+        (server,) = wrapped
+    return Connection(client, Side.CLIENT, LIMIT), Connection(server, Side.SERVER, LIMIT)
+
+
+def serve(certificate: Certificate, sock: socket.socket) -> socket.socket:
+    """Shake hands as a server."""
+    return certificate.context.wrap_socket(sock, server_side=True)
+
+
+def numbered(number: int) -> bytes:
+    """Make a long message."""
+    return b"%d " % number + b"x" * BYTES
+
+
+def exchange(both: tuple[Connection, Connection]) -> list[list[int]]:
+    """Have each send all its messages, while it reads the other's; return their numbers."""
+    arrived: list[list[int]] = [[], []]
+
+    def read(side: int) -> None:
+        for message in both[side].messages():
+            number = int(message.split()[0])
+            assert message == numbered(number)
+            arrived[side].append(number)
+            if len(arrived[side]) == MESSAGES:
+                return
+
+    def write(side: int) -> None:
+        for number in range(MESSAGES):
+            both[side].send(numbered(number))
+
+    threads = [Thread(target=work, args=(side,)) for work in (read, write) for side in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return arrived
+
+
+def abort(connection: Connection) -> float:
+    """Abort a connection that somebody reads; return after how many seconds the reader knew."""
+    ended: list[float] = []
+
+    def read() -> None:
+        assert list(connection.messages()) == []
+        ended.append(monotonic())
+
+    reader = Thread(target=read)
+    reader.start()
+    sleep(0.2)  # it waits by now
+    aborted = monotonic()
+    connection.abort()
+    reader.join()
+    return ended[0] - aborted
+
+
+def main() -> None:
+    """Talk."""
+    _, _, wire, folder = sys.argv
+    certificate = Certificate(Path(folder)) if wire == "TLS" else None
+    arrived = exchange(pair(certificate))
+    idle, other = pair(certificate)
+    seconds = abort(idle)
+    idle.release()
+    left_over = list(other.messages())
+    print(json.dumps({"arrived": arrived, "abort": seconds, "left over": len(left_over)}))
+
+
+if __name__ == "__main__":
+    main()
