@@ -8,13 +8,15 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
 
-from tools.certificate import Certificate
 from tools.harness import COLLEAGUE, Service, session_file
+
+if TYPE_CHECKING:
+    from tools.certificate import Certificate
 
 MOST_AT_ONCE = 6  # processes of the app that wait for the next test that wants them
 
@@ -57,6 +59,8 @@ class Pool:
 
     @functools.cached_property
     def certificate(self) -> Certificate:
+        from tools.certificate import Certificate  # noqa: PLC0415 - large, and for few tests
+
         return Certificate(self._folders.mktemp("certificate"))
 
     def get(self, mode: str, settings: Mapping[str, str], *, tls: bool) -> Service:

@@ -12,13 +12,12 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 
 from tools import log_check
 from tools.app_process import COMMANDS, ROOT, Process, environment, eventually, serves
-from tools.certificate import Certificate
 from tools.event_check import check_client_events
 from tools.log_check import END_OF_CALL, check_lines
 from tools.ports import ReservedPort
@@ -27,6 +26,9 @@ from tools.simulator.openai_server import Brain, OpenAISimulator, RealtimeBehavi
 from tools.simulator.speech import ToneVoice
 from tools.simulator.twilio_network import Call, PhoneNetwork
 from tools.simulator.waiting import PATIENCE
+
+if TYPE_CHECKING:  # what it imports is large, and most tests go without
+    from tools.certificate import Certificate
 
 __all__ = [
     "COMMANDS",

@@ -19,7 +19,7 @@ from tools.bench import measure, report
 from tools.bench.load import PATTERNS, SECONDS, run
 from tools.bench.measure import BenchError
 from tools.bench.report import REFERENCE_CALLS, Measurement, Metrics
-from tools.certificate import Certificate, NoCertificate
+from tools.certificate import Certificate
 from tools.ports import ReservedPort
 
 CALLS, THREAD_CALLS, TLS_CALLS = (1, 30, 100, 200), (50,), (100,)
@@ -145,7 +145,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             certificate = Certificate(Path(folder)) if given.tls else None
             measure_all(scenarios, given, certificate)
-    except (BenchError, NoCertificate) as error:
+    except BenchError as error:
         print(error, file=sys.stderr)
         return 1 if "app" in str(error) else 3
     except KeyboardInterrupt:
