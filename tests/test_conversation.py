@@ -160,6 +160,7 @@ def test_nothing_is_cleared_or_noted_when_nothing_is_being_said(service: Service
     assert not service.session.events("response.cancel")
 
 
+@pytest.mark.thorough("tests/unit turns the clock; here it takes seconds")
 def test_a_cut_off_reply_is_noted_once(service: Service) -> None:
     service.realtime.speed = 50
     service.brain.reply = lambda text, history: STORY if "story" in text else "All right."
@@ -235,7 +236,7 @@ def test_caller_goes_on_again_and_again(service: Service) -> None:
     assert call.heard().count("So, ") == 1
 
 
-@pytest.mark.parametrize("knob", ["transcript_delay", "hold_transcripts"])
+@pytest.mark.parametrize("knob", ["transcript_delay", *more("hold_transcripts")])
 def test_two_stretches_of_speech_become_one_message_in_their_order(
     service: Service, knob: str
 ) -> None:
@@ -317,8 +318,9 @@ def test_silence_while_the_agent_thinks_or_speaks_is_not_idleness(service: Servi
     assert call.heard() == f"Hello! {THIRD}"
 
 
+@pytest.mark.thorough("tests/unit turns the clock; here it takes seconds")
 @pytest.mark.settings(MAX_CALL_SECONDS="2", GOODBYE="Time is up. Goodbye!")
-@pytest.mark.parametrize("doing", ["listening", *more("speaking", "thinking", "hearing")])
+@pytest.mark.parametrize("doing", ["listening", "speaking", "thinking", "hearing"])
 def test_the_longest_call_ends_with_a_goodbye(service: Service, doing: str) -> None:
     service.brain.reply = lambda text, history: Reply(
         STORY * 3, first_delay=4 if doing == "thinking" else 0.02
@@ -390,6 +392,7 @@ def test_workflow_transfers_to_the_configured_number_only(service: Service, mark
     assert [set(request.fields) for request in service.network.rest_requests] == [{"Twiml"}]
 
 
+@pytest.mark.thorough("tests/unit has the rule; here it wants a service of its own")
 @pytest.mark.settings(TRANSFER_NUMBER="", NO_TRANSFER="Nobody is here.")
 def test_without_a_transfer_number_the_caller_is_told_and_the_call_goes_on(
     service: Service,
@@ -403,7 +406,8 @@ def test_without_a_transfer_number_the_caller_is_told_and_the_call_goes_on(
     assert service.network.rest_requests == []
 
 
-@pytest.mark.parametrize("status", [500, *more(401, 0)])
+@pytest.mark.thorough("tests/unit turns the clock; here it takes seconds")
+@pytest.mark.parametrize("status", [500, 401, 0])
 def test_a_failed_transfer_is_told_and_the_call_goes_on(service: Service, status: int) -> None:
     service.network.rest_fail_next(1 if status == 401 else 3, status)
     service.brain.reply = lambda text, history: (
@@ -453,6 +457,7 @@ def test_keys_reach_the_workflow_as_one_message(service: Service, keys: str) -> 
     assert call.heard().count("You said") == 1
 
 
+@pytest.mark.thorough("tests/unit turns the clock; here it takes seconds")
 def test_the_first_key_interrupts_and_the_others_still_count(service: Service) -> None:
     service.realtime.speed = 50
     service.brain.reply = lambda text, history: "Noted." if "keypad" in text else STORY

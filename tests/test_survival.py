@@ -252,6 +252,7 @@ def test_realtime_is_lost_while_the_caller_speaks_and_hears_what_comes_next(
     assert len(call.streams) == 1
 
 
+@pytest.mark.thorough("tests/unit has the rule; here it takes seconds")
 def test_words_lost_with_their_session_are_asked_for_again(service: Service) -> None:
     service.realtime.transcript_delay = 20
     call = service.call()
@@ -384,9 +385,10 @@ HOPELESS: dict[str, Callable[[Service], object]] = {
     "the quota is used up": lambda service: setattr(service.realtime, "fail_all", QUOTA_USED_UP),
     "the voice session is refused": refuse_the_session,
 }
+FIRST_FAULT, *OTHER_FAULTS = HOPELESS
 
 
-@pytest.mark.parametrize("fault", HOPELESS)
+@pytest.mark.parametrize("fault", [FIRST_FAULT, *more(*OTHER_FAULTS)])
 def test_what_cannot_get_better_is_told_at_once(service: Service, fault: str) -> None:
     HOPELESS[fault](service)
     call = service.network.call()
