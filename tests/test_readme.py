@@ -284,7 +284,19 @@ def test_the_sizes_are_about_true() -> None:
         assert int(lines) == pytest.approx(sum(map(size, modules)), rel=0.1), cell
         named += modules
     assert sorted(named) == MODULES
-    (total,) = re.findall(r"^([\d,]+) lines of code", DEVELOPMENT, re.MULTILINE)
+    assert_is_about_all(re.findall(r"^([\d,]+) lines of code", DEVELOPMENT, re.MULTILINE))
+
+
+def test_the_first_page_s_sizes_are_about_true() -> None:
+    told = re.findall(r"`(\w+\.py)`\s\((\d+)\)", README)
+    assert len(told) == 6
+    for module, lines in told:
+        assert int(lines) == pytest.approx(size(module), rel=0.1), module
+    assert_is_about_all(re.findall(r"([\d,]+) lines without the tests", README))
+
+
+def assert_is_about_all(told: list[str]) -> None:
+    (total,) = told
     assert int(total.replace(",", "")) == pytest.approx(sum(map(size, MODULES)), rel=0.1)
 
 
