@@ -30,7 +30,7 @@ def readiness(sock: socket.socket) -> Iterator[Callable[[], object]]:
         poll.register(sock, select.POLLIN)
         yield poll.poll
     else:
-        yield bool
+        yield lambda: None
 
 
 def runs_gevent() -> bool:

@@ -4,9 +4,9 @@ const BAND = 3400; // Hz; a phone passes no more
 const BUSY = [480, 620]; // Hz
 
 export class Line {
-  // `send` gets 10 ms of the microphone at a time, PCM16 at 8 kHz.
-  constructor(send) {
-    this.send = send;
+  // `carrier` is the worker that has the socket: sound goes past the page.
+  constructor(carrier) {
+    this.carrier = carrier;
     this.context = null;
     this.track = null;
     this.muted = false;
@@ -17,12 +17,11 @@ export class Line {
     const stream = speaks ? await this.listen() : null;
     this.context = new AudioContext({ latencyHint: 0 }); // the least that the device can do
     await this.context.audioWorklet.addModule("/page/sound.js");
-    this.earpiece = new AudioWorkletNode(this.context, "earpiece", { numberOfInputs: 0 });
-    this.chain(this.earpiece, this.context.destination);
+    const earpiece = this.end("earpiece", { numberOfInputs: 0 });
+    this.chain(earpiece, this.context.destination);
     if (!stream) return;
-    this.microphone = new AudioWorkletNode(this.context, "microphone", { numberOfOutputs: 0 });
-    this.microphone.port.onmessage = ({ data }) => this.send(data);
-    this.chain(this.context.createMediaStreamSource(stream), this.microphone);
+    const microphone = this.end("microphone", { numberOfOutputs: 0 });
+    this.chain(this.context.createMediaStreamSource(stream), microphone);
   }
 
   async listen() {
@@ -33,14 +32,19 @@ export class Line {
     return stream;
   }
 
+  // One end of the call, joined with the socket.
+  end(name, options) {
+    const node = new AudioWorkletNode(this.context, name, options);
+    const { port1, port2 } = new MessageChannel();
+    node.port.postMessage(port1, [port1]);
+    this.carrier.postMessage({ [name]: port2 }, [port2]);
+    return node;
+  }
+
   // Two filters in a row: what is beyond a phone's band would come back as noise.
   chain(source, sink) {
     const filter = () => new BiquadFilterNode(this.context, { type: "lowpass", frequency: BAND });
     source.connect(filter()).connect(filter()).connect(sink);
-  }
-
-  play(pcm16) {
-    this.earpiece?.port.postMessage(pcm16);
   }
 
   mute(on) {
@@ -67,7 +71,7 @@ export class Line {
   async close() {
     this.track?.stop();
     const context = this.context;
-    this.track = this.context = this.earpiece = null;
+    this.track = this.context = null;
     await context?.close();
   }
 }

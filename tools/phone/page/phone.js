@@ -1,6 +1,6 @@
-// The phone's page: what is pressed goes to the tool by one socket, what comes back is shown.
+// The phone's page: what is pressed goes to the tool, and what comes back is shown.
 
-import { Line, loudness } from "/page/line.js";
+import { Line } from "/page/line.js";
 import { Timeline } from "/page/timeline.js";
 
 const KEYS = "123456789*0#";
@@ -12,31 +12,23 @@ const GONE = "The tool behind this page has ended. Start it again, and open the 
 const ELSEWHERE = "The phone is open in another window.";
 
 const find = (id) => document.getElementById(id);
-const socket = new WebSocket(`ws://${location.host}/socket`);
-socket.binaryType = "arraybuffer";
-const ask = (request) => socket.send(JSON.stringify(request));
-const line = new Line(onMicrophone);
+const carrier = new Worker("/page/carrier.js", { type: "module" });
+const ask = (request) => carrier.postMessage({ ask: request });
+const line = new Line(carrier);
 const timeline = new Timeline(find("timeline"));
-const level = { caller: 0, agent: 0 };
 const status = (text) => { if (find("status").textContent !== text) find("status").textContent = text; };
+let connected = false; // with the tool
 let inCall = false;
 let scripted = false; // a script speaks, and nobody else
 
 // --- the phone ---------------------------------------------------------------------------------
 
-function onMicrophone(pcm16) {
-  level.caller = Math.max(level.caller, loudness(pcm16));
-  if (inCall && socket.readyState === WebSocket.OPEN) socket.send(pcm16);
-}
-
-function onSound(pcm16) {
-  line.play(pcm16);
-  level.agent = loudness(pcm16);
-  timeline.add(level.caller, level.agent);
-  find("you").style.setProperty("--level", `${100 * level.caller}%`);
-  find("agent").style.setProperty("--level", `${100 * level.agent}%`);
-  find("agent").classList.toggle("speaks", level.agent > HEARD);
-  level.caller = 0;
+// How loud 20 ms of both sides were, 0 to 1
+function onSound(caller, agent) {
+  timeline.add(caller, agent);
+  find("you").style.setProperty("--level", `${100 * caller}%`);
+  find("agent").style.setProperty("--level", `${100 * agent}%`);
+  find("agent").classList.toggle("speaks", agent > HEARD);
 }
 
 async function call() {
@@ -60,7 +52,7 @@ async function call() {
 
 function showButtons() {
   const button = find("call");
-  button.disabled = socket.readyState !== WebSocket.OPEN;
+  button.disabled = !connected;
   button.textContent = inCall ? "Hang up" : "Call";
   button.classList.toggle("ends", inCall);
   for (const each of [find("mute"), ...find("keypad").children]) each.disabled = scripted || !inCall;
@@ -129,6 +121,7 @@ function onLog({ text }) {
 }
 
 function onWelcome({ number, break: breaks, real, simulated, kept, ...about }) {
+  connected = true;
   scripted = about.scripted;
   find("number").textContent = number;
   status(scripted ? "Press Call, and listen" : "Press Call, and speak when you are greeted");
@@ -185,17 +178,18 @@ const SHOW = {
 
 // --- the beginning -----------------------------------------------------------------------------
 
-socket.onmessage = ({ data }) => {
-  if (data instanceof ArrayBuffer) return onSound(new Int16Array(data));
-  const entry = JSON.parse(data);
-  return SHOW[entry.show](entry);
+carrier.onmessage = ({ data: { entry, closed, heard, said } }) => {
+  if (entry) SHOW[entry.show](entry);
+  else if (closed) onGone(closed);
+  else onSound(said, heard);
 };
-socket.onclose = ({ code }) => {
-  inCall = false;
+
+function onGone(code) {
+  connected = inCall = false;
   showButtons();
   find("trouble").textContent = code === 4001 ? ELSEWHERE : GONE;
   line.close();
-};
+}
 
 for (const key of KEYS) {
   const button = find("keypad").appendChild(document.createElement("button"));

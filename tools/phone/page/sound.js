@@ -13,6 +13,8 @@ class Microphone extends AudioWorkletProcessor {
     this.last = 0;
     this.piece = new Int16Array(PIECE);
     this.filled = 0;
+    this.way = null; // of the sound, past the page
+    this.port.onmessage = ({ data }) => { this.way = data; };
   }
 
   process([[input]]) {
@@ -30,7 +32,7 @@ class Microphone extends AudioWorkletProcessor {
   put(sample) {
     this.piece[this.filled++] = 32767 * Math.max(-1, Math.min(1, sample));
     if (this.filled < PIECE) return;
-    this.port.postMessage(this.piece.slice());
+    this.way?.postMessage(this.piece.slice());
     this.filled = 0;
   }
 }
@@ -44,7 +46,9 @@ class Earpiece extends AudioWorkletProcessor {
     this.pause = CUSHION; // until sound that has come is played
     this.pieces = 0;
     this.least = KEPT; // that was left when any piece of this second came
-    this.port.onmessage = ({ data }) => this.take(data);
+    this.port.onmessage = ({ data: way }) => {
+      way.onmessage = ({ data }) => this.take(data);
+    };
   }
 
   take(pcm16) {
