@@ -40,7 +40,7 @@ LAST_RECONNECT_PAUSE = 1.0
 # A message of Twilio's with a frame of sound, as it is written most often. The sound goes to
 # Realtime as it stands, base64 in quotes, and past the lock.
 MEDIA = (b'{"event":"media"', b'{"event": "media"')
-SOUND = re.compile(rb'payload": ?("[A-Za-z0-9+/=]*")').search
+SOUND = re.compile(rb'"payload": ?("[A-Za-z0-9+/=]*")').search
 
 
 class FrameClock:

@@ -57,3 +57,11 @@ def test_skipped_frames_only_slow_it_down() -> None:
     source = FrameSource()
     source.frames(100, every=2 * FRAME_SECONDS)
     assert source.clock() == pytest.approx(100 * FRAME_SECONDS, abs=FRAME_SECONDS)
+
+
+def test_sound_is_only_what_bears_its_whole_name() -> None:
+    found = SOUND(b'{"event":"media","media":{"payload":"//8="}}')
+    assert found
+    assert found[1] == b'"//8="'
+    assert not SOUND(b'{"event":"media","media":{"no_payload":"//8="}}')
+    assert not SOUND(b'{"event":"media","media":{"payload":"no base64"}}')

@@ -21,6 +21,7 @@ from time import monotonic, sleep
 
 from websockets.protocol import Side
 
+from readiness import readiness
 from tools.certificate import Certificate
 from wire import Connection
 
@@ -28,8 +29,8 @@ MESSAGES, BYTES = 100, 100_000  # more than the kernel takes on behalf of a side
 LIMIT = 2 * BYTES
 
 
-def pair(certificate: Certificate | None) -> tuple[Connection, Connection]:
-    """Connect two over TCP."""
+def sockets(certificate: Certificate | None) -> tuple[socket.socket, socket.socket]:
+    """Connect two over TCP; return the client's and the server's."""
     with socket.create_server(("127.0.0.1", 0)) as door:
         client: socket.socket = socket.create_connection(door.getsockname())
         server, _ = door.accept()
@@ -41,6 +42,12 @@ def pair(certificate: Certificate | None) -> tuple[Connection, Connection]:
         client = trusting.wrap_socket(client, server_hostname="127.0.0.1")
         tls.join()
         (server,) = wrapped
+    return client, server
+
+
+def pair(certificate: Certificate | None) -> tuple[Connection, Connection]:
+    """Connect two."""
+    client, server = sockets(certificate)
     return Connection(client, Side.CLIENT, LIMIT), Connection(server, Side.SERVER, LIMIT)
 
 
@@ -95,6 +102,24 @@ def abort(connection: Connection) -> float:
     return ended[0] - aborted
 
 
+def waits(client: socket.socket, server: socket.socket) -> bool:
+    """Tell whether a reader is woken by what comes, and not before."""
+    woken: list[float] = []
+
+    def wait() -> None:
+        with readiness(server) as until_readable:
+            until_readable()
+        woken.append(monotonic())
+
+    reader = Thread(target=wait)
+    reader.start()
+    sleep(0.2)
+    sent = monotonic()
+    client.sendall(b"now")
+    reader.join()
+    return woken[0] >= sent
+
+
 def main() -> None:
     """Talk."""
     _, _, wire, folder = sys.argv
@@ -104,7 +129,8 @@ def main() -> None:
     seconds = abort(idle)
     idle.release()
     left_over = list(other.messages())
-    print(json.dumps({"arrived": arrived, "abort": seconds, "left over": len(left_over)}))
+    told = {"arrived": arrived, "abort": seconds, "left over": len(left_over)}
+    print(json.dumps({**told, "waits": waits(*sockets(certificate))}))
 
 
 if __name__ == "__main__":

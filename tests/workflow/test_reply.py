@@ -265,7 +265,8 @@ def test_a_stream_that_falls_silent_is_ended_by_workflow_timeout(
     for _ in range(10):  # where the machine stands still, that may be what takes the second
         earlier = len(asked_for(openai))
         heard, error = talk.fail("When do you open?")
-        if heard == written and isinstance(error, httpx2.ReadTimeout):
+        is_late = isinstance(error, sdk.APITimeoutError) or len(heard) < len(written)
+        if not is_late:
             break
     assert heard == written
     assert isinstance(error, httpx2.ReadTimeout), "so the headers had come"

@@ -1,7 +1,5 @@
 // The phone's socket, in a thread of its own: what the page draws must not hold up any sound.
 
-import { loudness } from "/page/line.js";
-
 const socket = new WebSocket(`ws://${location.host}/socket`);
 let earpiece = null; // the way to it, while there is a call
 let said = 0; // loudness, since sound was heard last
@@ -29,4 +27,12 @@ function hear(pcm16) {
   earpiece?.postMessage(pcm16);
   postMessage({ heard: loudness(pcm16), said });
   said = 0;
+}
+
+// Loudness of PCM16, 0 to 1, on a scale on which speech fills most of the room.
+function loudness(pcm16) {
+  let sum = 0;
+  for (const sample of pcm16) sum += sample * sample;
+  const rms = Math.sqrt(sum / Math.max(1, pcm16.length)) / 32768;
+  return Math.min(1, Math.sqrt(rms * 4));
 }

@@ -75,11 +75,3 @@ export class Line {
     await context?.close();
   }
 }
-
-// Loudness of PCM16, 0 to 1, on a scale on which speech fills most of the room.
-export function loudness(pcm16) {
-  let sum = 0;
-  for (const sample of pcm16) sum += sample * sample;
-  const rms = Math.sqrt(sum / Math.max(1, pcm16.length)) / 32768;
-  return Math.min(1, Math.sqrt(rms * 4));
-}

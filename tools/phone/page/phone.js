@@ -12,7 +12,7 @@ const GONE = "The tool behind this page has ended. Start it again, and open the 
 const ELSEWHERE = "The phone is open in another window.";
 
 const find = (id) => document.getElementById(id);
-const carrier = new Worker("/page/carrier.js", { type: "module" });
+const carrier = new Worker("/page/carrier.js");
 const ask = (request) => carrier.postMessage({ ask: request });
 const line = new Line(carrier);
 const timeline = new Timeline(find("timeline"));
