@@ -3,7 +3,7 @@
 One class a kind: `ResponseReply` for Responses, `RunReply` for runs of the Assistants API. Both are
 lenient with servers that imitate OpenAI: a field that is not as it should be counts as absent, and
 a text is said once by whichever events it comes. Parts of a reply, like a commentary and the
-answer, are lines of their own.
+answer, are paragraphs of their own.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ BROKEN = re.compile(
     r"context_length_exceeded|context window|maximum context length"
     r"|No tool (?:output|call) found|without its required|Item with id \S+ not found"
 )
+# Of a part: with it, however short, it is said; a tool may be at work before the next begins
+END = "\n\n"
 # Half of an escaped letter beyond U+FFFF is allowed in JSON, but is no text
 LETTER = r"\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w"
 HALF_LETTER = r"\\u[dD][89a-fA-F]\w\w"
@@ -84,37 +86,37 @@ class Said:
     def __init__(self) -> None:
         """Begin with nothing."""
         self._parts: dict[tuple[int, int], str] = {}
-        self._line_is_open = False
+        self._part_is_open = False
 
     def __bool__(self) -> bool:
         """Tell whether there is any text."""
         return bool(self._parts)
 
     def add(self, part: tuple[int, int], piece: str) -> str:
-        """Add to a part; return the piece, on a line of its own if it begins another part."""
+        """Add to a part; return the piece, in a paragraph of its own if it begins another part."""
         if not piece:
             return ""
-        start = "" if part in self._parts else self._end_line()
+        start = "" if part in self._parts else self._end_part()
         self._parts[part] = self._parts.get(part, "") + piece
-        self._line_is_open = True
+        self._part_is_open = True
         return start + piece
 
     def complete(self, part: tuple[int, int], whole: str) -> str:
-        """Learn the whole text of a part; return what of it is new, and the end of its line."""
+        """Learn the whole text of a part; return what of it is new, and its end."""
         rest = self.add(part, remainder(whole, self._parts.get(part, "")))
         if whole:
             self._parts[part] = whole
-        return rest + self._end_line()
+        return rest + self._end_part()
 
-    def _end_line(self) -> str:
-        if not self._line_is_open:
+    def _end_part(self) -> str:
+        if not self._part_is_open:
             return ""
-        self._line_is_open = False
-        return "\n"
+        self._part_is_open = False
+        return END
 
     def complete_all(self, wholes: Iterable[str]) -> str:
         """Learn the whole text of all parts, in order; return what of it is new."""
-        return remainder("\n".join(wholes), "\n".join(self._parts.values()))
+        return remainder(END.join(wholes), END.join(self._parts.values()))
 
 
 def remainder(whole: str, said: str) -> str:

@@ -7,8 +7,8 @@ from grammar import CERTAIN, ends_sentence, is_open
 from markup import CONTROL, SPAN, plain
 from words import last_cut, speech_ms
 
-# How long a piece must take to say, in ms. Shorter sentences are said as one, which sounds better
-# than two; but the first words of a reply come early.
+# How long a piece must take to say, in ms. Shorter sentences of a paragraph are said as one, which
+# sounds better than two; but the first words of a reply come early.
 ENOUGH = 1300
 ENOUGH_AT_FIRST = 400
 
@@ -34,11 +34,11 @@ INAUDIBLE = re.compile(
     "\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufffd]"
 )
 
-# Where a sentence may end: at a control marker, which takes the full stop after it along; at a line
-# break; at a full stop of Chinese or Japanese; at another, once the next word has begun. What may
-# become one of these with the next letters is pending.
+# Where a sentence may end: at a control marker, which takes the full stop after it along, and isn't
+# the text of a link; at a line break; at a full stop of Chinese or Japanese; at another, once the
+# next word has begun. What may become one of these with the next letters is pending.
 PLACE = re.compile(
-    rf"(?P<marker>{CONTROL}(?P<after>[.!?…]|(?=[^.!?…])))"
+    rf"(?P<marker>{CONTROL}(?P<after>[.!?…]|(?=[^.!?…(])))"
     r"|(?P<line>\n)"
     rf"|(?P<sign>[{SIGNS}])"
     rf"|(?P<mark>[{ENDS};])(?P<closing>(?:{CLOSING})*)"
@@ -140,9 +140,10 @@ class _Reply:
         end = place.start() if place["line"] else place.end()
         piece = self._text[:end]
         sentence = plain(piece)
-        is_item = place["line"] and not AT_END.search(piece)  # or a heading: a piece of its own
+        is_item = place["line"] and not AT_END.search(piece)  # or a heading
+        is_paragraph = place["line"] and piece.endswith("\n")  # what follows may be long in coming
         enough = ENOUGH_AT_FIRST if self._first and not self._early else ENOUGH
-        if is_item or speech_ms(sentence) >= enough:
+        if is_item or is_paragraph or speech_ms(sentence) >= enough:
             yield from self._say(sentence, end)
         elif self._first:
             self._early = end

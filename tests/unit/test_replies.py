@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from replies import NO_TOOLS, ResponseReply, RunReply
+from utils import sentences
 
 Json = dict[str, Any]
 Reply = ResponseReply | RunReply
@@ -105,13 +107,13 @@ def test_a_text_that_comes_in_many_ways_is_said_once(ways: set[str]) -> None:
 
 def test_what_lacks_at_the_end_of_a_text_is_said_when_it_is_done() -> None:
     events = [delta("It is "), text_done("It is nine."), completed(message("It is nine."))]
-    assert said(*events) == "It is nine.\n"
+    assert said(*events) == "It is nine.\n\n"
 
 
 def test_a_piece_lost_on_the_way_is_not_made_up_for_by_saying_all_again() -> None:
     whole = "It is nine."
     events = [delta("It "), delta("nine."), text_done(whole), part_done(output_text(whole))]
-    assert said(*events, item_done(message(whole)), completed(message(whole))) == "It nine.\n"
+    assert said(*events, item_done(message(whole)), completed(message(whole))) == "It nine.\n\n"
 
 
 def test_refusals_are_said_in_whichever_way_they_come() -> None:
@@ -123,31 +125,45 @@ def test_refusals_are_said_in_whichever_way_they_come() -> None:
         assert said(*events).strip() == "I can't tell."
 
 
-def test_commentary_and_answer_are_lines_of_their_own() -> None:
+def test_commentary_and_answer_are_paragraphs_of_their_own() -> None:
     commentary, answer = "Let me check", "It is Monday."
     whole = completed(message(commentary), message(answer))
-    assert said(whole) == f"{commentary}\n{answer}"
+    assert said(whole) == f"{commentary}\n\n{answer}"
     done = [delta(commentary), text_done(commentary), delta(answer, 1), text_done(answer, 1)]
-    assert said(*done, whole) == f"{commentary}\n{answer}\n"
+    assert said(*done, whole) == f"{commentary}\n\n{answer}\n\n"
 
 
-def test_the_line_of_a_commentary_ends_before_the_tool_is_waited_for() -> None:
-    assert said(delta("Let me check"), text_done("Let me check")) == "Let me check\n"
+@pytest.mark.parametrize(
+    "commentary", ["Let me check", "Sure, I can check that for you. One moment, please.", "OK."]
+)
+def test_all_of_a_commentary_is_said_before_the_tool_is_waited_for(commentary: str) -> None:
+    reply = ResponseReply()
+
+    def pieces() -> Iterator[str]:
+        yield read(reply, delta(commentary))
+        yield read(reply, text_done(commentary))
+        raise TimeoutError  # the tool works
+
+    spoken = sentences(pieces())
+    said_before = []
+    with pytest.raises(TimeoutError):
+        said_before.extend(spoken)
+    assert " ".join(said_before) == commentary
 
 
-def test_parts_whose_ends_are_not_told_are_lines_of_their_own() -> None:
-    assert said(delta("Let me check"), delta("It is Monday.", 1)) == "Let me check\nIt is Monday."
+def test_parts_whose_ends_are_not_told_are_paragraphs_of_their_own() -> None:
+    assert said(delta("Let me check"), delta("It is Monday.", 1)) == "Let me check\n\nIt is Monday."
 
 
 def test_a_part_that_only_the_end_tells_of_is_said_there() -> None:
     events = [delta("Let me check"), completed(message("Let me check"), message("It is Monday."))]
-    assert said(*events) == "Let me check\nIt is Monday."
+    assert said(*events) == "Let me check\n\nIt is Monday."
 
 
 def test_parts_that_are_counted_in_another_way_at_the_end_are_not_said_again() -> None:
     reasoning = {"type": "reasoning", "summary": []}
     events = [delta("It is nine."), text_done("It is nine.")]
-    assert said(*events, completed(reasoning, message("It is nine."))) == "It is nine.\n"
+    assert said(*events, completed(reasoning, message("It is nine."))) == "It is nine.\n\n"
 
 
 def test_parts_that_are_not_counted_at_all_are_said_once() -> None:
@@ -156,7 +172,7 @@ def test_parts_that_are_not_counted_at_all_are_said_once() -> None:
         pieces.append({"type": "response.output_text.delta", "delta": text})
         pieces.append({"type": "response.output_text.done", "text": text})
     whole = completed(message("Let me check"), message("It is Monday."))
-    assert said(*pieces, whole) == "Let me check\nIt is Monday.\n"
+    assert said(*pieces, whole) == "Let me check\n\nIt is Monday.\n\n"
 
 
 def test_reasoning_is_not_said() -> None:
@@ -175,11 +191,11 @@ def test_arguments_of_tools_and_code_are_not_said() -> None:
     assert "print" not in reply.failure
 
 
-def test_an_assistant_s_messages_are_said_once_each_on_lines_of_their_own() -> None:
+def test_an_assistant_s_messages_are_said_once_each_in_paragraphs_of_their_own() -> None:
     first = [run_delta("Let me "), run_delta("check"), run_message("Let me check")]
     begun = run_message("", "in_progress")
     assert run_said(begun, *first, begun, run_message("It is Monday.")) == (
-        "Let me check\nIt is Monday.\n"
+        "Let me check\n\nIt is Monday.\n\n"
     )
 
 
@@ -300,7 +316,7 @@ def test_an_odd_event_harms_nothing(odd: Json, kind: str, place: int) -> None:
     events = [delta("It is "), delta("nine."), text_done(whole), completed(message(whole))]
     events.insert(place, {**odd, "type": kind})
     reply = ResponseReply()
-    assert read(reply, *events) == f"{whole}\n"
+    assert read(reply, *events) == f"{whole}\n\n"
     assert reply.failure == ""
 
 

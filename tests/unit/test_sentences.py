@@ -202,6 +202,7 @@ PIECES = (
         "[hangup]",
         "[transfer]",
         "[transfer: +1999. Now]",
+        "[Transfer it](https://x.y/z)",
         "[HANG UP]",
         " [hang",
         "up]",
@@ -664,6 +665,9 @@ def test_emphasis_may_span_sentences() -> None:
         ("One moment [transfer] please.", ["One moment", "[transfer]", "please."]),
         ("Bye. [hangup", ["Bye."]),
         ("Please [transferable] it.", ["Please [transferable] it."]),
+        ("See [Transfer fees](https://x.y/z) there.", ["See Transfer fees there."]),
+        ("See [hang-up hooks](https://x.y/z) there.", ["See hang-up hooks there."]),
+        ("It takes a day. ([Transfer it](https://x.y/?utm_source=openai))", ["It takes a day."]),
     ],
 )
 def test_a_control_marker_is_an_item_of_its_own(text: str, expected: list[str]) -> None:

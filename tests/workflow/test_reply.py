@@ -113,12 +113,12 @@ def test_connections_stay_open_between_turns_however_long_the_caller_talks(
 
 @only_responses
 @pytest.mark.parametrize("imitated", [False, True])
-def test_commentary_and_answer_are_lines_of_their_own(
+def test_commentary_and_answer_are_paragraphs_of_their_own(
     openai: OpenAISimulator, talk: Talk, imitated: bool
 ) -> None:
     openai.brain.imitated = imitated
     openai.brain.reply = lambda *_: Reply("It is Monday.", commentary="Let me see", reasoning=True)
-    assert talk.say("When?") == "Let me see\nIt is Monday."
+    assert talk.say("When?") == "Let me see\n\nIt is Monday."
 
 
 def test_many_calls_talk_at_once_and_each_gets_its_own_replies(
@@ -194,7 +194,7 @@ def test_what_was_said_before_a_tool_was_asked_for_is_no_reply(
 ) -> None:
     openai.brain.fail_next(1, "requires_action", chunks="", commentary="Let me look.")
     heard, error = talk.fail("What do I owe you?")
-    assert heard == "Let me look.\n"
+    assert heard == "Let me look.\n\n"
     assert str(error) == NO_TOOLS
     assert talk.say("Again") == "You said: Again."
 

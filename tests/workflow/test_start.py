@@ -234,7 +234,7 @@ def test_a_reply_that_is_on_its_way_when_the_call_ends_can_be_read_to_its_end(ta
     reply = talk.client.send_message(SID, "Hello")
     heard = next(reply)
     talk.client.end(SID)
-    assert heard + "".join(reply) == "You said: Hello.\n"
+    assert heard + "".join(reply) == "You said: Hello.\n\n"
 
 
 class Number(str):
