@@ -10,12 +10,19 @@ from collections.abc import Iterator, MutableSequence
 from contextlib import contextmanager
 from hashlib import sha256
 from multiprocessing.sharedctypes import RawArray, RawValue
-
-from wire import Connection
+from typing import Protocol
 
 MOST_PROCESSES = 256
 UNUSED = -1
 REMEMBERED = 1024  # calls
+
+
+class Stream(Protocol):
+    """A call's stream. This module is imported before gevent patches, so `wire` must not be."""
+
+    @property
+    def open(self) -> bool:
+        """Whether it takes a place."""
 
 
 class Places:
@@ -25,7 +32,7 @@ class Places:
         """Count for this process alone; `tallies` is memory that its children share."""
         self._tallies = tallies
         self._mine = 0  # which of the tallies is this process's
-        self._streams = set[Connection]()
+        self._streams = set[Stream]()
 
     # --- in gunicorn's master ---------------------------------------------------------------------
 
@@ -46,7 +53,7 @@ class Places:
         self._mine = number
 
     @contextmanager
-    def taken_by(self, stream: Connection) -> Iterator[None]:
+    def taken_by(self, stream: Stream) -> Iterator[None]:
         """Take a place for as long as the stream is open."""
         self._streams.add(stream)
         self._tell()

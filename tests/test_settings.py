@@ -205,6 +205,36 @@ def test_production_looks_at_an_idle_connection_without_letting_others_go_first(
     assert said[-4:] == ["idle: []", "readable: True", "another call's turn", "after a while: []"]
 
 
+FIND_WHAT_GEVENT_DID_NOT_REPLACE = """
+import runpy, sys
+runpy.run_path("gunicorn.conf.py")  # in the master
+import gevent.monkey; gevent.monkey.patch_all()  # in a worker
+import app
+
+replaced = {}
+for module in ("threading", "time", "select", "socket", "queue", "ssl"):
+    for name in dir(sys.modules[module]):
+        if gevent.monkey.is_object_patched(module, name):
+            original = gevent.monkey.get_original(module, name)
+            replaced.setdefault(id(original), f"{module}.{name}")
+assert "threading.Lock" in replaced.values()
+for module in NAMES:
+    for name, value in vars(sys.modules.get(module, app)).items():
+        if id(value) in replaced:
+            print(module, "has the native", replaced[id(value)])
+print("looked at", app.__name__)
+"""
+
+
+def test_no_module_of_ours_keeps_what_gevent_replaces_in_production(tmp_path: Path) -> None:
+    # One native lock on which two calls meet, and all calls of the process stand still.
+    copy_of_the_app(tmp_path)
+    lines = [f"{name}={value}\n" for name, value in GOOD.items()]
+    (tmp_path / ".env").write_text("".join(lines), "utf-8")
+    said = run_python(f"NAMES = {MODULES}{FIND_WHAT_GEVENT_DID_NOT_REPLACE}", tmp_path)
+    assert said.splitlines() == ["looked at app"]
+
+
 # ---------------------------------------------------------------- refusing to start
 
 
