@@ -49,10 +49,15 @@ class Format:
         """Take the `audio` part of a session."""
         self._upsample: Upsampler | None = None
         self._downsample: Downsampler | None = None
+        self._output = audio["output"]["format"]
         if audio["input"]["format"]["type"] == "audio/pcm":
             self._upsample = Upsampler(audio["input"]["format"]["rate"])
-        if audio["output"]["format"]["type"] == "audio/pcm":
-            self._downsample = Downsampler(audio["output"]["format"]["rate"])
+        self.begin_sentence()
+
+    def begin_sentence(self) -> None:
+        """Begin the sound to Twilio anew: a sentence that was cut may have left half a sample."""
+        if self._output["type"] == "audio/pcm":
+            self._downsample = Downsampler(self._output["rate"])
 
     def to_realtime(self, sound: bytes) -> bytes:
         """Convert base64 in quotes."""
@@ -123,7 +128,7 @@ class Realtime:
     """One Realtime session after another, for one call.
 
     `events` is for the thread that listens and `append` for the one that reads Twilio; the
-    handlers, `say` and `stop` run under the call's lock; the others are for any thread.
+    handlers, `say`, `stop` and `lose` run under the call's lock; the others are for any thread.
     """
 
     def __init__(
@@ -249,7 +254,7 @@ class Realtime:
         mark = self._requests.begin(told)
         if mark and mark == self._in_flight.mark:
             self._in_flight.response_id = response_id
-            self._rules.voice_began(mark)
+            self._format.begin_sentence()
         else:  # stopped before its ID was known, or never asked for
             self._send("response.cancel", response_id=response_id)
 

@@ -22,7 +22,8 @@ from witness import Witness
 class Story(Witness):
     """The log of one call.
 
-    Its methods are called under the call's lock, except `warn`, `act_failed`, `no_reply`, `bug`.
+    `warn`, `no_reply` and `bug` may be called by any thread, all else is under the call's lock;
+    `begins` comes before any other thread.
     """
 
     def __init__(

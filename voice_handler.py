@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import chain, repeat
 from queue import Queue
 from threading import Event, Lock, Thread, Timer
@@ -111,19 +112,13 @@ class VoiceHandler:
     def run(self, messages: Iterator[bytes]) -> None:
         """Read Twilio's messages until the stream ends, and keep the time."""
         self._story.begins()
-        CALLS.add(self)
-        call = self.call
-        self._workflow.resume(
-            call.sid, call.conversation, call.caller, call.called, self._spend, about=call.about
-        )
-        for work in (self._listen, self._answer):
-            Thread(target=work, daemon=True).start()
         try:
+            for work in (self._answer, self._listen):
+                Thread(target=work, daemon=True).start()
             for message in messages:
                 self._take(message)
         finally:
-            self._safely(self._rules.stream_lost)
-            self._ended.set()
+            self._safely(self._lose_stream)
             self._realtime.end()
             self._inbox.put(None)  # which ends `_answer`
             with self._lock:  # what was under way has its line before
@@ -146,6 +141,11 @@ class VoiceHandler:
 
     def _answer(self) -> None:
         """Send every message to the workflow, and have its reply spoken."""
+        CALLS.add(self)
+        call = self.call
+        self._workflow.resume(
+            call.sid, call.conversation, call.caller, call.called, self._spend, about=call.about
+        )
         for turn, message in iter(self._inbox.get, None):
             try:
                 self._ask(turn, message)
@@ -164,16 +164,23 @@ class VoiceHandler:
 
     def _ask(self, turn: int, message: str) -> None:
         reply = self._workflow.send_message(self.call.sid, message)
-        sentence = ""
+        answered = False
         for sentence in sentences(reply, self._settings.language):
+            answered = True
             self._safely(self._story.reply_piece, turn, sentence)
             self._safely(self._rules.reply_piece, turn, sentence)
-        if not sentence:
-            # Nor does "👍" answer: who asked something would hear nothing, and not know why
+        if not answered:  # it is empty, or "👍", of which the caller would hear nothing
             raise WorkflowError("it has no words")
 
     def _spend(self, usage: Usage) -> None:
         self._safely(self._story.spends, usage)
+
+    def _lose_stream(self) -> None:
+        """Ask what waits, and nothing after it."""
+        try:
+            self._rules.stream_lost()
+        finally:
+            self._ended.set()
 
     def _tick(self) -> None:
         if DRAINING.is_set():
@@ -185,9 +192,10 @@ class VoiceHandler:
 
     def look(self, now: float) -> None:
         """End what has fallen silent; `watch` calls this for every call."""
-        if self.stream.open and now - self.stream.quiet_since > STALL_SECONDS:
+        if not self._ended.is_set() and now - self.stream.quiet_since > STALL_SECONDS:
             self._story.warn("the stream has stalled")
             self.stream.abort()
+            self._realtime.end()  # whoever reads the stream may be waiting to send there
         if self._realtime.unanswered(now) > UNANSWERED_SECONDS:
             self._story.warn("Realtime doesn't answer any more")
             self._realtime.abort()
@@ -327,20 +335,27 @@ class VoiceHandler:
 
     def _do(self, action: Callable[[Call], None], name: str) -> None:
         """Do what takes Twilio's REST API some time, in a thread of its own."""
-        Thread(target=self._control_call, args=(action, name), daemon=True).start()
+        # It may have been started, or replaced, since the stream began
+        conversation = self._workflow.conversation(self.call.sid)
+        call = replace(self.call, conversation=conversation)
+        Thread(target=self._control_call, args=(action, call, name), daemon=True).start()
 
-    def _control_call(self, action: Callable[[Call], None], name: str) -> None:
+    def _control_call(self, action: Callable[[Call], None], call: Call, name: str) -> None:
         try:
-            action(self.call)
+            action(call)
         except OSError as error:
-            self._story.act_failed(f"could not {name}: {error}")
+            self._tell_act_failed(f"could not {name}: {error}")
         except Exception:  # noqa: BLE001 - a bug is told, and the call goes on
             self._story.bug()
         else:
             if self._ended.wait(ACT_SECONDS):
                 return
-            self._story.act_failed(f"Twilio did not {name}")
+            self._tell_act_failed(f"Twilio did not {name}")
         self._safely(self._rules.act_failed)
+
+    def _tell_act_failed(self, words: str) -> None:
+        with self._lock:
+            self._story.act_failed(words)
 
 
 MESSAGES = {

@@ -45,7 +45,7 @@ class Connection:
 
     def __init__(self, sock: socket.socket, side: Side, max_size: int) -> None:
         """Take over a connected socket; a message of more than `max_size` bytes ends it."""
-        # With TLS the lock is never held while one waits
+        # With TLS one waits without `_tls`, so that the other direction goes on
         sock.settimeout(0.0 if isinstance(sock, ssl.SSLSocket) else None)
         self.open = True
         self.quiet_since = monotonic()
@@ -130,7 +130,7 @@ class Connection:
         try:
             with self._sending:
                 if data == SEND_EOF:
-                    self._socket.shutdown(socket.SHUT_WR)
+                    self._shut_down(socket.SHUT_WR)
                     return
                 while data:  # gevent's `sendall` costs twice as much as one `send`
                     data = data[self._send(data) :]

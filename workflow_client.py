@@ -29,7 +29,7 @@ from settings import Settings
 
 RETRY_PAUSES = (0.5, 1, 2)  # seconds
 RETRY_AFTER_SECONDS = 5  # the longest pause that a server may ask for; a caller waits for it
-START_SECONDS = 5  # the longest that a caller waits for a conversation; Twilio gives up after 15
+START_SECONDS = 5  # for a request for a conversation, and after which none begins; Twilio waits 15
 WARM_SECONDS = 180  # how long idle connections are kept; Azure forgets them after 240
 LONGEST_METADATA = 512  # letters
 TURN_SECONDS = 10  # the longest wait for a reply to a call's earlier stream; it may hang
@@ -399,7 +399,9 @@ class WorkflowClient:
 
         `about` is a sentence on the caller for its opening note. Raises one of FAILURES.
         """
-        return self._started(self._dialogue(call_sid, caller, called, about))
+        with self._lock:
+            dialogue = self._dialogue(call_sid, caller, called, about)
+        return self._started(dialogue)
 
     def resume(
         self,
@@ -415,11 +417,17 @@ class WorkflowClient:
 
         `spend` is told what each reply used, by the thread that reads it.
         """
-        dialogue = self._dialogue(call_sid, caller, called, about)
-        dialogue.streams += 1
-        dialogue.spend = spend
-        if conversation:
-            dialogue.conversation = conversation
+        with self._lock:
+            dialogue = self._dialogue(call_sid, caller, called, about)
+            dialogue.streams += 1
+            dialogue.spend = spend
+            if conversation:
+                dialogue.conversation = conversation
+
+    def conversation(self, call_sid: str) -> str:
+        """Return the ID of a call's conversation as it is now; "" if none could be started yet."""
+        dialogue = self._dialogues.get(call_sid)
+        return dialogue.conversation if dialogue else ""
 
     def send_message(self, call_sid: str, transcript: str) -> Iterator[str]:
         """Send what the caller said and yield the text of the reply as it is written.
@@ -472,10 +480,9 @@ class WorkflowClient:
         return opening_note(dialogue.caller, dialogue.called, about, now)
 
     def _dialogue(self, call_sid: str, caller: str, called: str, about: str) -> Dialogue:
-        with self._lock:
-            self._forget_strays()
-            new = Dialogue(call_sid, caller, called, about, self._clock())
-            return self._dialogues.setdefault(call_sid, new)
+        self._forget_strays()
+        new = Dialogue(call_sid, caller, called, about, self._clock())
+        return self._dialogues.setdefault(call_sid, new)
 
     def _forget_strays(self) -> None:
         """Forget calls that ended before their stream came, or went to another process with it."""

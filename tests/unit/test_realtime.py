@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,10 +17,11 @@ from conversation import Conversation
 from cost import Cost
 from messages import NotUnderstood, dispatch
 from realtime import EVENTS, SESSION_UPDATE, Realtime, refusal
-from settings import Settings
+from settings import HERE, Settings
 from story import Story
 from tests.unit.environment import REQUIRED
 from tests.unit.noting_port import NotingPort
+from utils import Downsampler
 from wire import Refused
 
 SETTINGS = Settings(**REQUIRED)  # type: ignore[arg-type]
@@ -67,14 +69,14 @@ def session(monkeypatch: pytest.MonkeyPatch) -> Session:
 class VoicedCall:
     """A call of which only Realtime's events are real. It is greeted by "Hello."."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings = SETTINGS) -> None:
         self.now = 0.0
         self.port = NotingPort()
         self.played: list[str] = []
         call = Call("CA1", "MZ1", "", "", "conv_1", 0, "greeting")
         story = Story(call, Cost({}), transcripts=False)
         self.rules = Conversation(self.port, lambda: self.now, "Hello.")
-        self.realtime = Realtime(SETTINGS, self.rules, story, self.played.append)
+        self.realtime = Realtime(settings, self.rules, story, self.played.append)
         self.port.on_say = self.realtime.say
         self.port.on_stop = self.realtime.stop
         self._events: Iterator[bytes] = iter(())
@@ -160,6 +162,22 @@ def test_a_sentence_is_spoken_and_its_mark_is_asked_for() -> None:
     call.ends("completed")
     assert call.played == [SOUND]
     assert call.decided == ["say", "mark"]
+
+
+def test_half_a_sample_of_a_sentence_that_was_cut_spoils_none_after_it(tmp_path: Path) -> None:
+    file = tmp_path / "session.json"
+    pcm = '"voice": "marin", "format": {"type": "audio/pcm", "rate": 24000}'
+    mulaw = '"format": {"type": "audio/pcmu"},\n      "voice": "marin"'
+    file.write_text((HERE / "realtime_session.json").read_text("utf-8").replace(mulaw, pcm))
+    call = VoicedCall(Settings(**{**REQUIRED, "realtime_session": str(file)}))
+    quiet = b64encode(b"\x10\x00" * 2400).decode()
+    call.begins()
+    call.sounds(b64encode(bytes(961)).decode())
+    call.goes_on()
+    call.begins("r2", {"mark": "2"})
+    call.sounds(quiet, "r2")
+    _, after_the_cut = call.played
+    assert b64decode(after_the_cut) == Downsampler(24000)(b64decode(quiet))
 
 
 @pytest.mark.parametrize("metadata", [None, {}, {"mark": None}, {"mark": ""}, {"id": "7"}, [], "x"])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import socket
 from base64 import b64encode
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Lock, Thread
+from time import sleep
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,27 +20,33 @@ from websockets.protocol import Side
 
 import voice_handler
 import wire
-from call import Call
+from call import Call, read_start
 from settings import HERE, Settings
 from tests.unit.environment import REQUIRED
 from tools.app_process import eventually
 from tools.simulator.openai_server import OpenAISimulator, RealtimeSession, Reply
 from tools.simulator.playback import SILENCE
 from tools.simulator.speech import ToneVoice
-from voice_handler import CALLS, carry
+from voice_handler import CALLS, VoiceHandler, carry
 from wire import Connection
 from workflow_client import WorkflowClient
 
 NOT_UNDERSTOOD = "a message was not understood"
 
 
-class NoControl:
-    """Twilio's REST API, which nobody asks here."""
+class Transfers:
+    """Twilio's REST API, which is asked for nothing else here."""
+
+    def __init__(self) -> None:
+        self.asked: list[Call] = []
+
+    def transfer(self, call: Call) -> None:
+        self.asked.append(call)
 
     def hang_up(self, call: Call) -> None:
         raise AssertionError(call)
 
-    transfer = hold = give_up = hang_up
+    hold = give_up = hang_up
 
 
 class SilentCall:
@@ -51,7 +60,8 @@ class SilentCall:
         values = {**REQUIRED, "openai_base_url": openai.base_url, **changes}
         settings = Settings(**values)
         stream = Connection(ours, Side.SERVER, 65536)
-        carried = (stream, settings, WorkflowClient(settings), NoControl())
+        self.transfers = Transfers()
+        carried = (stream, settings, WorkflowClient(settings), self.transfers)
         self._thread = Thread(target=carry, args=carried, daemon=True)
         self._thread.start()
         self.send("start", start={"callSid": "CA1"})
@@ -150,12 +160,91 @@ def test_what_waits_for_a_busy_workflow_is_told_though_the_stream_breaks(
     assert keys == [[key] for key in told]
 
 
+def test_a_call_whose_conversation_began_late_comes_back_to_it_from_a_transfer(
+    call: SilentCall,
+) -> None:
+    call.openai.brain.reply = lambda *_: "[transfer]"
+    call.send("dtmf", dtmf={"digit": "#"})
+    (transferred,) = eventually(lambda: call.transfers.asked, "transfer")
+    assert [transferred.conversation] == list(call.openai.conversations)
+
+
 def test_a_stream_that_is_silent_for_ten_seconds_is_given_up(call: SilentCall) -> None:
     stream = call.handler.stream
     call.handler.look(stream.quiet_since + 9.9)
     assert stream.open
     call.handler.look(stream.quiet_since + 10.1)
     assert not stream.open
+
+
+def stands_still(sent: count[int]) -> bool:
+    """Tell whether nothing more is sent."""
+    before = repr(sent)
+    sleep(0.2)
+    return repr(sent) == before
+
+
+def test_a_stream_is_given_up_though_its_reader_waits_to_send_to_realtime(
+    call: SilentCall, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream = call.handler.stream
+    monkeypatch.setattr(voice_handler, "PING_FRAMES", math.inf)
+    call.take_a_frame(caplog)
+    call.session.stall()
+    sent = count()
+
+    def talk() -> None:
+        while call.twilio.open:
+            call.send("media", media={"payload": b64encode(SILENCE * 250).decode()})
+            next(sent)
+
+    talker = Thread(target=talk)
+    talker.start()
+    eventually(lambda: stands_still(sent), "full sockets")
+    call.handler.look(stream.quiet_since + 10.1)
+    eventually(lambda: not CALLS, "end of the call")
+    call.twilio.abort()
+    talker.join()
+
+
+def test_a_stream_ends_under_the_lock_so_that_nothing_is_asked_behind_its_end(
+    openai: OpenAISimulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = Lock()
+    held: list[bool] = []
+
+    class End(Event):
+        def set(self) -> None:
+            held.append(lock.locked())
+            super().set()
+
+    monkeypatch.setattr(voice_handler, "Lock", lambda: lock)
+    monkeypatch.setattr(voice_handler, "Event", End)
+    SilentCall(openai).end()
+    assert held == [True]
+
+
+@pytest.mark.parametrize("started", [0, 1])
+def test_a_call_for_which_there_are_no_more_threads_leaves_nothing_behind(
+    openai: OpenAISimulator, monkeypatch: pytest.MonkeyPatch, started: int
+) -> None:
+    threads = iter([Thread] * started)
+
+    def thread(**work: Any) -> Thread:
+        for kind in threads:
+            return kind(**work)
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(voice_handler, "Thread", thread)
+    settings = Settings(**{**REQUIRED, "openai_base_url": openai.base_url})
+    ours, theirs = socket.socketpair()
+    stream = Connection(ours, Side.SERVER, 65536)
+    call = read_start({"streamSid": "MZ1", "start": {"callSid": "CA1"}})
+    handler = VoiceHandler(call, stream, settings, WorkflowClient(settings), Transfers())
+    with theirs, pytest.raises(RuntimeError):
+        handler.run(iter(()))
+    eventually(lambda: not CALLS, "end of the call")
+    assert openai.sessions == []
 
 
 def test_a_realtime_that_does_not_answer_for_five_seconds_is_replaced(
