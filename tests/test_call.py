@@ -10,6 +10,7 @@ import re
 import time
 import wave
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -67,12 +68,14 @@ def test_mulaw_is_relayed_byte_for_byte(service: Service) -> None:
 
 @both_kinds
 def test_first_sentence_is_heard_while_the_workflow_still_writes(service: Service) -> None:
-    words = ["We can do that. ", *("And more " for _ in range(12)), "until the end."]
-    service.brain.reply = lambda text, history: Reply(words, chunk_delay=0.1)
+    rest = Event()
+    words = ["We can do that. And ", "more until the end."]
+    service.brain.reply = lambda text, history: Reply(words, rest=rest)
     call = service.call()
     call.say("Can you?")
     call.wait_for_heard("We can do that.")
     assert service.brain.turns[-1].ended is None
+    rest.set()
     hear_out(call, "until the end.")
     assert call.heard() == "Hello! " + "".join(words)
 

@@ -231,23 +231,25 @@ def test_conversations_are_updated_and_deleted(
 def test_two_replies_at_once_on_one_conversation_are_refused(
     simulator: OpenAISimulator, sdk: openai.OpenAI
 ) -> None:
-    simulator.brain.reply = lambda text, _: Reply("Slowly.", first_delay=0.5)
+    rest = threading.Event()
+    simulator.brain.reply = lambda *_: Reply("Slowly.", rest=rest)
     conversation = sdk.conversations.create().id
     first = sdk.responses.create(**WORKFLOW, conversation=conversation, input="1", stream=True)
     with pytest.raises(openai.BadRequestError) as refusal:
         sdk.responses.create(**WORKFLOW, conversation=conversation, input="2", stream=True)
     assert refusal.value.code == "conversation_locked"
+    rest.set()
     assert text_of(list(first)) == "Slowly."
     assert "conversation_locked" in simulator.refusals[0]
 
 
-@pytest.mark.thorough("a machine that stalls for a second is too late")
 @pytest.mark.parametrize("stored", [True, False])
 def test_an_abandoned_stream_keeps_the_conversation_locked_until_its_reply_would_be_complete(
     simulator: OpenAISimulator, sdk: openai.OpenAI, stored: bool
 ) -> None:
     simulator.brain.store_aborted = stored
-    simulator.brain.reply = lambda text, _: Reply("Half heard.", chunk_delay=1.0)
+    rest = threading.Event()
+    simulator.brain.reply = lambda *_: Reply("Half heard.", rest=rest)
     conversation = sdk.conversations.create().id
     with sdk.responses.create(
         **WORKFLOW, conversation=conversation, input="Hello", stream=True
@@ -257,6 +259,7 @@ def test_an_abandoned_stream_keeps_the_conversation_locked_until_its_reply_would
                 break
     with pytest.raises(openai.BadRequestError):
         sdk.responses.create(**WORKFLOW, conversation=conversation, input="2", stream=True)
+    rest.set()
     simulator.wait_for(lambda s: s.brain.turns[0].ended)
     assert simulator.brain.turns[0].aborted
     expected = [("user", "Hello"), ("assistant", "Half heard.")] if stored else []
@@ -461,11 +464,13 @@ def test_an_active_run_blocks_its_thread_until_it_is_cancelled(
 def test_a_run_goes_on_when_its_reader_has_left(
     simulator: OpenAISimulator, sdk: openai.OpenAI, thread: str
 ) -> None:
-    simulator.brain.reply = lambda *_: Reply("Nobody reads this.", chunk_delay=0.03)
+    rest = threading.Event()
+    simulator.brain.reply = lambda *_: Reply("Nobody reads this.", rest=rest)
     sdk.beta.threads.messages.create(thread, role="user", content="Hello")
     with sdk.beta.threads.runs.stream(thread_id=thread, assistant_id="asst_test") as stream:
         next(iter(stream.text_deltas))
     assert simulator.threads[thread].active_run
+    rest.set()
     simulator.wait_for(lambda s: not s.threads[thread].active_run)
     assert simulator.threads[thread].texts[-1] == ("assistant", "Nobody reads this.")
 

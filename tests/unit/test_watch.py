@@ -86,11 +86,15 @@ class SilentCall:
         self.send("mark")  # without a name, which is logged: the frame before it was taken, too
         eventually(lambda: caplog.text.count(NOT_UNDERSTOOD) > before, "tick")
 
+    def join(self) -> None:
+        """Wait until all that Twilio sent has been read."""
+        self._thread.join(10)
+        assert not self._thread.is_alive()
+
     def end(self) -> None:
         self.session.stall(False)
         self.twilio.abort()
-        self._thread.join(10)
-        assert not self._thread.is_alive()
+        self.join()
         eventually(lambda: not CALLS, "end of the call")
 
 
@@ -149,12 +153,15 @@ def test_a_call_is_handed_over_when_its_process_is_to_stop(
 def test_what_waits_for_a_busy_workflow_is_told_though_the_stream_breaks(
     call: SilentCall, hangs_up: bool, told: list[str]
 ) -> None:
-    call.openai.brain.reply = lambda text, history: Reply("Well.", first_delay=1)
+    rest = Event()
+    call.openai.brain.reply = lambda *_: Reply("Well.", rest=rest)
     for key in "1#2#":
         call.send("dtmf", dtmf={"digit": key})
     if hangs_up:
         call.send("stop")
     call.twilio.close()
+    call.join()
+    rest.set()
     call.end()
     keys = [re.findall("pressed (.)", text) for _, text in call.openai.brain.messages]
     assert keys == [[key] for key in told]

@@ -295,6 +295,7 @@ class Run:
             before, said = said, said + piece
             self.stream.send("thread.message.delta", _delta(message["id"], before, said))
             await self._pause(reply.chunk_delay)
+            await reply.may_go_on()
             if self._cancelled.is_set():
                 break
         if reply.status == "break":

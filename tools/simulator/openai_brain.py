@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +36,7 @@ class Reply:
     (runs only), break (the connection is reset in mid-stream), hang (the stream goes silent for
     good), http_hang (not even response headers), or a key of HTTP_FAILURES.
     `break_after`: so many chunks are sent before it goes wrong (default: none; all if incomplete).
+    `rest`: what comes after the first chunk waits until the test sets this.
     """
 
     chunks: str | Sequence[str] = ""
@@ -46,6 +48,12 @@ class Reply:
     commentary: str | None = None
     reasoning: bool = False
     tool_call: str | None = None
+    rest: threading.Event | None = None
+
+    async def may_go_on(self) -> None:
+        """Wait until the test lets the rest come."""
+        while self.rest and not self.rest.is_set():
+            await asyncio.sleep(0.01)
 
     @property
     def text(self) -> str:

@@ -383,6 +383,7 @@ class _Generation:
             part["text"] += piece
             self._send("response.output_text.delta", **where, delta=piece, logprobs=[])
             await asyncio.sleep(reply.chunk_delay)
+            await reply.may_go_on()
         if reply.status not in SAYS_ALL and phase != "commentary":
             return
         whole = phase == "commentary" or reply.status == "completed"
