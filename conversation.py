@@ -13,6 +13,7 @@ tick, `_go_on` looks at all of them and does what is due; so the order of events
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from math import inf
 from typing import Protocol
 
 from hearing import Caller, Hearing, Stretch
@@ -35,7 +36,7 @@ class Port(Protocol):
         """Have the voice read a sentence; its `voice_…` events bear this mark."""
 
     def stop(self, mark: str) -> None:
-        """Cancel the sentence that is being spoken; `voice_began` tells one that began too late."""
+        """Cancel the sentence that is being spoken, or is about to be."""
 
     def mark(self, mark: str) -> None:
         """Have Twilio send this mark back, as `heard`, when all sound before it was played."""
@@ -92,7 +93,6 @@ class Turns:
     asked: int = 0  # the number of the last turn
     busy: bool = False  # its reply has not ended
     wanted: bool = False  # its reply is to be said: the caller has not gone on
-    answered: bool = False  # some of its reply has come
 
     @property
     def thinking(self) -> bool:
@@ -115,7 +115,6 @@ class Turns:
         self.waiting.clear()
         self.asked += 1
         self.busy = self.wanted = True
-        self.answered = False
         return message
 
 
@@ -192,18 +191,17 @@ class Conversation:
         self._go_on()
 
     def voice_lost(self, reason: str) -> None:
-        """Wait for the next session; what was cut is said again, what was spoken is asked again."""
+        """Wait for the next session: what was cut is said again, by us and by the caller."""
         self._lose_voice(reason)
+        sentence = self._speech.in_flight
+        if sentence:
+            self._retry(sentence, reason)
         self._go_on()
 
     def voice_hopeless(self, reason: str) -> None:
-        """Give up: no session will ever be better."""
+        """Give up: nothing will ever be spoken, in this session or another."""
         self._lose_voice(reason)
         self._leave(self._port.give_up, reason)
-
-    def voice_began(self, mark: str) -> bool:
-        """Tell whether a sentence that the voice begins is still wanted, or is to be cancelled."""
-        return self._speech.speaking(mark) is not None
 
     def voice_sound(self, mark: str, ms: int) -> bool:
         """Tell whether this sound, so many ms, is to be passed on to Twilio."""
@@ -224,13 +222,15 @@ class Conversation:
         sentence = self._speech.speaking(mark)
         if sentence is None:
             return
-        if outcome is Outcome.SPOKEN and sentence.sent_ms:
+        if outcome is Outcome.HOPELESS:
+            self.voice_hopeless(reason)
+        elif outcome is Outcome.FILTERED:
+            self._replace(sentence, reason)
+        elif outcome is Outcome.SPOKEN and sentence.sent_ms:
             sentence.spoken = True
             self._port.mark(mark)
         else:
-            self._retry(sentence, outcome, reason or "the voice made no sound")
-        if outcome is Outcome.HOPELESS:
-            self._leave(self._port.give_up, reason)
+            self._retry(sentence, reason or "the voice made no sound")
         self._go_on()
 
     # --- the workflow -----------------------------------------------------------------------------
@@ -238,15 +238,14 @@ class Conversation:
     def reply_piece(self, turn: int, text: str) -> None:
         """Say a sentence of a reply, or do an action: one action is the last thing done."""
         if self._turns.expects(turn):
-            self._turns.answered = True
             self._silence.filled = False
             self._speech.drop_fillers()
             self._speech.add(text, Kind.REPLY)
             self._go_on()
 
     def reply_ended(self, turn: int) -> None:
-        """Ask what waits; a reply without words is a failed one."""
-        self._end_reply(turn, failed=not self._turns.answered)
+        """Ask what waits."""
+        self._end_reply(turn, failed=False)
 
     def reply_failed(self, turn: int) -> None:
         """Apologise, and ask what waits."""
@@ -265,10 +264,13 @@ class Conversation:
 
     def caller_hangs_up(self) -> None:
         """Ask nothing more: nobody would hear the answer."""
+        self._hearing.clear()
         self._turns.waiting.clear()
 
     def stream_lost(self) -> None:
-        """Ask what waits: the call's next stream begins without it."""
+        """Ask what waits, and what is known of the caller's words: the next stream doesn't know."""
+        if self._phase is Phase.OPEN:
+            self._listen(inf)
         self._ask_what_waits()
 
     # --- time -------------------------------------------------------------------------------------
@@ -321,10 +323,9 @@ class Conversation:
             else:
                 self._say(self._lines.say_again)
         elif words:
-            self._witness.not_understood()
+            self._witness.not_understood()  # asked often enough: what it cut is said again
         elif heard and self._spoke_in_vain:
             self._ask_again()
-        # Of the last but one, and of a noise, nothing comes: what it cut is said again
 
     def _count_wordless(self, heard: list[Stretch]) -> None:
         for stretch in heard:
@@ -474,14 +475,22 @@ class Conversation:
             self._tell_if_heard_out()
         self._go_on()
 
-    def _retry(self, sentence: Sentence, outcome: Outcome, reason: str) -> None:
-        """Say a sentence again, after a pause. What was sent before it plays on, if it can."""
-        if outcome is Outcome.FILTERED:
-            sentence.text = self._lines.apology
-            sentence.kind = Kind.LINE
-            self._witness.apologises()
-        elif outcome is not Outcome.HOPELESS:
-            self._witness.repeats(reason)
+    def _retry(self, sentence: Sentence, reason: str) -> None:
+        """Say a sentence again."""
+        self._witness.repeats(reason)
+        self._try_again(sentence, reason)
+
+    def _replace(self, sentence: Sentence, reason: str) -> None:
+        """Apologise in place of a sentence; what was to be done after it isn't, as in a barge-in."""
+        if sentence.kind is Kind.REPLY:
+            self._speech.drop_actions()
+        sentence.text = self._lines.apology
+        sentence.kind = Kind.LINE
+        self._witness.apologises()
+        self._try_again(sentence, reason)
+
+    def _try_again(self, sentence: Sentence, reason: str) -> None:
+        """Try after a pause. What was sent before the sentence plays on, if it can."""
         if sentence.sent_ms:
             self._take_back()
         else:
@@ -489,11 +498,8 @@ class Conversation:
         self._voice.fail(reason, self._clock())
 
     def _lose_voice(self, reason: str) -> None:
-        self._hearing.lose_session()
+        self._hearing.lose_session(self._clock())
         self._voice.lose(reason)
-        sentence = self._speech.in_flight
-        if sentence:
-            self._retry(sentence, Outcome.FAILED, reason)
 
     # --- what ends a call, or its stream ----------------------------------------------------------
 

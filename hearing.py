@@ -99,10 +99,16 @@ class Hearing:
         stretch.keys += digit
         stretch.due = now if digit == "#" else now + self._limits.keys
 
-    def lose_session(self) -> None:
-        """Give up all speech whose transcript has not come: it never will."""
+    def lose_session(self, now: float) -> None:
+        """Give up all speech whose transcript has not come: it never will.
+
+        What is still being said goes on in the next session, and so is waited for.
+        """
         for stretch in self._unknown(keys=False):
-            stretch.words = self._lines.inaudible
+            if not stretch.speaking:
+                stretch.words = self._lines.inaudible
+        for item in self._stretches:
+            self.stop(item, now)
 
     def expire(self, now: float) -> None:
         """Give up speech and transcripts that are overdue; complete keys after a pause."""

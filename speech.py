@@ -110,6 +110,10 @@ class Speech:
         """Forget fillers that the answer has overtaken."""
         self._waiting = deque(s for s in self._waiting if s.kind is not Kind.FILLER)
 
+    def drop_actions(self) -> None:
+        """Forget what was to be done."""
+        self._waiting = deque(s for s in self._waiting if not s.acts)
+
     def next(self, now: float) -> Sentence | None:
         """Return what is to be said, or done, now; an action waits for all words before it."""
         if not self._waiting or self.in_flight:

@@ -194,9 +194,6 @@ class RandomVoice:
     def _perform(self, attempt: Attempt, how: str) -> None:
         """Make the events of a response. Sound comes twice as fast as it plays."""
         self.troubled |= how != "good"
-        if how == "no answer":
-            return
-        self._later(0.2, partial(self._begin, attempt))
         if how == "no sound":
             return
         at = 0.2
@@ -217,9 +214,6 @@ class RandomVoice:
                 event()
 
         self._agenda.after(seconds, happen)
-
-    def _begin(self, attempt: Attempt) -> None:
-        assert self.rules.voice_began(attempt.mark) is not attempt.stopped
 
     def _sound(self, attempt: Attempt, ms: float) -> None:
         passed_on = self.rules.voice_sound(attempt.mark, math.ceil(ms))
@@ -406,10 +400,14 @@ class RandomCaller:
         return f"w{item}w"
 
     def lose_session(self) -> None:
-        lost = [self._words(item) for item in self.awaited]
-        self.words.said = [words for words in self.words.said if words not in lost]
         if self.awaited:
             self.on_words()
+        self.forget_unknown()
+
+    def forget_unknown(self) -> None:
+        """Expect nobody to know of words whose transcript hasn't come."""
+        lost = [self._words(item) for item in self.awaited]
+        self.words.said = [words for words in self.words.said if words not in lost]
         self.awaited.clear()
 
     def press(self, digits: str) -> None:
@@ -607,6 +605,16 @@ class RandomCall(Port):
         self.agenda.after(KEY_PAUSE, self.workflow.excuse)  # when keys are complete
         self.voice.lose()
         self.agenda.after(pause, self._open_session)
+
+    def lose_stream(self) -> None:
+        """Have the stream break off: all that was understood must have been told."""
+        self.caller.forget_unknown()
+        self.rules.stream_lost()
+        self.open = False
+        self.ends.append("lost")
+        words = self.caller.words
+        assert not words.untold, f"the workflow never hears {words.untold}"
+        assert not words.keys_untold, f"the workflow never hears of {words.pressed}"
 
     def _open_session(self) -> None:
         if not self.voice.live:

@@ -106,7 +106,6 @@ class RuledCall:
     def voice_speaks(self, ms: int = 1000) -> str:
         """Have the voice speak, whole, what it was asked for last; return its mark."""
         mark = self.last_mark
-        assert self.rules.voice_began(mark)
         assert self.rules.voice_sound(mark, ms)
         self.rules.voice_ended(mark, Outcome.SPOKEN)
         return mark
@@ -193,7 +192,6 @@ def test_the_first_message_tells_of_a_lost_line() -> None:
 
 def test_one_sentence_is_in_flight_at_a_time() -> None:
     call = told("One.", "Two.")
-    call.rules.voice_began(call.last_mark)
     call.wait(1)
     assert call.said == ["One."]
 
@@ -260,15 +258,14 @@ def test_a_barge_in_before_any_sound_clears_nothing() -> None:
     assert call.done == [("stop", mark)]
 
 
-def test_a_sentence_that_began_after_it_was_stopped_is_not_wanted() -> None:
+def test_the_sound_of_a_sentence_that_was_stopped_is_not_passed_on() -> None:
     call = told("It is ready.")
     stopped = call.last_mark
     call.caller_says("", "i2")
     assert call.last_mark != stopped
-    assert not call.rules.voice_began(stopped)
     assert not call.rules.voice_sound(stopped, 200)
     call.rules.voice_ended(stopped, Outcome.SPOKEN)
-    assert call.rules.voice_began(call.last_mark)
+    assert call.rules.voice_sound(call.last_mark, 200)
 
 
 def test_a_false_alarm_says_again_what_it_cut_and_goes_on() -> None:
@@ -1168,19 +1165,6 @@ def test_a_failed_reply_is_apologised_for() -> None:
     assert call.said == [LINES.apology]
 
 
-def test_a_reply_without_words_is_apologised_for() -> None:
-    call = told()
-    assert call.said == [LINES.apology]
-
-
-def test_a_later_reply_without_words_is_apologised_for_too() -> None:
-    call = told("It is ready.")
-    call.caller_hears()
-    call.caller_says("And the price?", "i2")
-    call.rules.reply_ended(2)
-    assert call.said[-1] == LINES.apology
-
-
 def test_a_piece_that_comes_after_the_end_of_its_reply_is_not_said() -> None:
     call = told("It is ready.")
     call.caller_hears()
@@ -1309,12 +1293,10 @@ def test_a_sentence_that_was_heard_wipes_the_slate() -> None:
     assert call.ended == []
 
 
-@pytest.mark.parametrize("step", ["opening", "not begun", "begun", "stalled", "mark missing"])
+@pytest.mark.parametrize("step", ["opening", "not begun", "stalled", "mark missing"])
 def test_a_voice_that_hangs_ends_in_a_hold_after_the_patience(step: str) -> None:
     call = RuledCall() if step == "opening" else told("It is ready.")
     sounds_ms = {"stalled": 600, "mark missing": 600}.get(step, 0)
-    if step == "begun":
-        call.rules.voice_began(call.last_mark)
     if sounds_ms:
         call.rules.voice_sound(call.last_mark, sounds_ms)
     if step == "mark missing":
@@ -1353,7 +1335,6 @@ def test_a_voice_as_slow_as_it_plays_is_not_taken_for_silent() -> None:
     """Open servers may be so; each gap is short, and a tick may meet every one of them."""
     call = told("It is ready.")
     mark = call.last_mark
-    assert call.rules.voice_began(mark)
     for _ in range(300):
         assert call.rules.voice_sound(mark, 200)
         call.now += 0.2
@@ -1365,7 +1346,6 @@ def test_a_voice_as_slow_as_it_plays_is_not_taken_for_silent() -> None:
 def test_many_short_silences_of_a_voice_that_owes_the_rest_add_up_to_a_hold() -> None:
     call = told("It is ready.")
     mark = call.last_mark
-    assert call.rules.voice_began(mark)
     began = call.now
     while not call.ended:
         call.rules.voice_sound(mark, 200)
@@ -1407,10 +1387,49 @@ def test_what_waits_is_told_when_the_stream_is_lost(remarks: list[str]) -> None:
     assert call.asked[1:] == [" ".join([LINES.cut_in.replace("{}", ""), *remarks])]
 
 
+def test_what_is_understood_when_the_stream_is_lost_is_told_with_what_is_not() -> None:
+    call = greeted()
+    call.caller_says("One.", "i1")
+    call.rules.caller_speaks("i2")
+    call.rules.caller_stops("i2")
+    call.rules.key("7")
+    call.rules.caller_speaks("i3")
+    call.rules.caller_said("i2", "My number is")
+    call.rules.stream_lost()
+    keys = LINES.keys.replace("{}", "7")
+    cut_in = LINES.cut_in.replace("{}", "")
+    assert call.asked == ["One.", f"{cut_in} My number is {keys} {LINES.inaudible}"]
+
+
+@pytest.mark.parametrize("understood", ["", None])
+def test_nothing_is_told_of_words_that_nobody_understood_when_the_stream_is_lost(
+    understood: str | None,
+) -> None:
+    call = greeted()
+    call.rules.caller_speaks("i1")
+    call.rules.caller_said("i1", understood)
+    call.rules.caller_speaks("i2")
+    call.rules.stream_lost()
+    assert call.asked == []
+
+
+@pytest.mark.parametrize("action", [HANG_UP, TRANSFER])
+def test_nothing_is_told_of_a_stream_that_ends_as_it_should(action: str) -> None:
+    call = told(action)
+    call.rules.caller_speaks("i2")
+    call.rules.caller_said("i2", "Well.")
+    call.forget()
+    call.rules.stream_lost()
+    assert call.done == []
+
+
 def test_nothing_is_told_of_a_caller_who_hung_up() -> None:
     call = greeted()
     call.caller_says("One.", "i1")
     call.caller_says("Two.", "i2")
+    call.rules.caller_speaks("i3")
+    call.rules.caller_speaks("i4")
+    call.rules.caller_said("i3", "Three.")
     call.rules.caller_hangs_up()
     call.rules.stream_lost()
     assert call.asked == ["One."]
@@ -1507,8 +1526,31 @@ def test_a_lost_session_leaves_what_plays_and_says_again_what_it_cut() -> None:
 def test_words_lost_with_a_session_are_asked_for() -> None:
     call = greeted()
     call.rules.caller_speaks("i1")
+    call.rules.caller_stops("i1")
     call.rules.voice_lost("close 1001")
     call.rules.voice_ready()
+    assert call.said == [LINES.say_again]
+
+
+def test_who_was_speaking_when_a_session_was_lost_may_go_on_in_the_next() -> None:
+    call = greeted()
+    call.rules.caller_speaks("i1")
+    call.rules.voice_lost("close 1001")
+    call.wait(0.6)
+    call.rules.voice_ready()
+    call.caller_says("for Thursday, please.", "i2", seconds=1)
+    call.wait(call.limits.transcript)
+    assert LINES.say_again not in call.said
+    assert call.asked == [f"{LINES.inaudible} for Thursday, please."]
+
+
+def test_who_was_speaking_when_a_session_was_lost_and_does_not_go_on_is_asked_to() -> None:
+    call = greeted()
+    call.rules.caller_speaks("i1")
+    call.rules.voice_lost("close 1001")
+    call.wait(0.6)
+    call.rules.voice_ready()
+    call.wait(call.limits.transcript)
     assert call.said == [LINES.say_again]
 
 
@@ -1520,7 +1562,8 @@ def test_what_cannot_get_better_is_given_up_at_once(how: str) -> None:
         call.rules.voice_ended("2", Outcome.HOPELESS, "insufficient_quota")
     else:
         call.rules.voice_hopeless("insufficient_quota")
-    assert call.done == [("give_up", "insufficient_quota")]
+    assert call.ended == [("give_up", "insufficient_quota")]
+    assert call.said == []
     call.wait(10)
     assert len(call.ended) == 1
 
@@ -1548,6 +1591,26 @@ def test_what_is_filtered_is_apologised_for_and_not_repeated(sound_ms: int) -> N
     call.voice_speaks(1000)
     call.wait(0.6)
     assert interrupted(call) == "Good"
+
+
+@pytest.mark.parametrize("action", [HANG_UP, TRANSFER])
+def test_who_does_not_hear_the_words_before_an_action_is_asked_instead(action: str) -> None:
+    call = told("Bad words.", action)
+    call.voice_fails(Outcome.FILTERED, "content_filter")
+    call.wait(0.3)
+    call.caller_hears()
+    call.wait(1)
+    assert call.said == ["Bad words.", LINES.apology]
+    assert call.ended == []
+
+
+def test_a_call_ends_though_its_goodbye_is_filtered() -> None:
+    call = greeted(longest=5)
+    call.wait(5)
+    call.voice_fails(Outcome.FILTERED, "content_filter")
+    call.wait(0.3)
+    call.caller_hears()
+    assert call.ended == [("hang_up",)]
 
 
 # --- drain ----------------------------------------------------------------------------------------
@@ -1675,7 +1738,11 @@ def test_a_sentence_that_is_filtered_is_apologised_for() -> None:
     assert call.noticed == [("apologises",)]
 
 
-def test_what_cannot_get_better_is_not_said_again() -> None:
+@pytest.mark.parametrize("how", ["response", "session"])
+def test_what_cannot_get_better_is_not_said_again(how: str) -> None:
     call = told("We open at nine.")
-    call.voice_fails(Outcome.HOPELESS)
+    if how == "response":
+        call.voice_fails(Outcome.HOPELESS)
+    else:
+        call.rules.voice_hopeless("insufficient_quota")
     assert call.noticed == []

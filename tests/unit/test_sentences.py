@@ -675,6 +675,14 @@ def test_a_control_marker_is_an_item_of_its_own(text: str, expected: list[str]) 
     assert list(sentences(text)) == expected
 
 
+def test_the_end_of_a_paragraph_waits_for_nothing_however_short_it_is() -> None:
+    chunks = iter(["I can look that up for you. One moment.", "\n\n", "It is nine."])
+    reply = sentences(chunks)
+    assert [next(reply), next(reply)] == ["I can look that up for you.", "One moment."]
+    assert next(chunks) == "It is nine.", "it has not been waited for"
+    assert spoken("Yes.\nNo.\nMaybe.") == ["Yes. No. Maybe."]
+
+
 def test_a_marker_waits_for_no_more_than_one_letter() -> None:
     reply = sentences(iter(["Bye.", " [hang", "up]", "\n", "never to be pulled"]))
     assert [next(reply), next(reply)] == ["Bye.", "[hangup]"]
