@@ -32,6 +32,7 @@ from settings_values import (
     PhoneNumber,
     Phrase,
     Port,
+    SayLanguage,
     Seconds,
     TimeZone,
     WebhookUrl,
@@ -140,6 +141,7 @@ class Settings(BaseModel, frozen=True):
     no_transfer: Phrase = "I'm sorry, nobody can be reached right now."
     bridge: Phrase = "Sorry, we were cut off for a moment. Please go on."
     unavailable: Phrase = "I'm sorry, we can't take your call right now. Please try again later."
+    say_language: SayLanguage = "en-US"
 
     filler_seconds: Seconds = 1.5
     idle_seconds: Seconds = 15

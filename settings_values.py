@@ -101,6 +101,13 @@ def _wished(wish: str, kind: str) -> str:
     return f"Expected {wish}, not {kind}" if kind else f"Expected {wish}"
 
 
+def _say_language(value: str) -> str:
+    # A language, perhaps a script, and a region; two of Twilio's are written otherwise
+    if not re.fullmatch("[a-z]{2,3}(-[A-Z][a-z]{3})?-([A-Z]{2}|[0-9]{3})|arb|en-GB-WLS", value):
+        raise ValueError("Expected a language and a region as Twilio writes them, such as de-DE")
+    return value
+
+
 def _phone_number(value: str) -> str:
     if re.fullmatch(r"\+[1-9][0-9]{6,14}", value):
         return value
@@ -271,6 +278,7 @@ def _bearer_token(value: str) -> str:
 
 Phrase = Annotated[str, AfterValidator(_phrase)]
 Word = Annotated[str, AfterValidator(_word)]
+SayLanguage = Annotated[Word, AfterValidator(_say_language)]
 PhoneNumber = Annotated[str, AfterValidator(_phone_number)]
 AccountSid = Annotated[Word, AfterValidator(_account_sid)]
 AuthToken = Annotated[Word, AfterValidator(_auth_token)]

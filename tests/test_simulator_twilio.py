@@ -478,6 +478,7 @@ def test_twiml_is_executed(
         (response("<Listen/>"), "12200"),
         (response("<Say>a</Say><Reject/>"), "12200"),
         (response('<Reject reason="tired"/>'), "12200"),
+        (response('<Say language="German">a</Say>'), "12200"),
         (response('<Connect><Stream url="wss://voice.example.com/s?a=1"/></Connect>'), "31920"),
         (response('<Connect><Stream url="ws://voice.example.com/s"/></Connect>'), "31920"),
         (response('<Connect><Stream url="wss://elsewhere.example/s"/></Connect>'), "elsewhere"),

@@ -224,6 +224,7 @@ NO_NUMBERS = [
     "tel:+15550002222",
     "+１５５５０００２２２２",
 ]
+NO_LANGUAGES = ["German", "de", "de_DE", "de-de", "DE-DE", "de-DE-x", "Polly.Vicki", "de DE", "١"]
 NO_WEBHOOKS = [
     "http://voice.example.com",
     "voice.example.com",
@@ -289,6 +290,7 @@ WRONG: list[tuple[str, str]] = [
     *(("TWILIO_AUTH_TOKEN", value) for value in NO_TOKENS),
     *(("TWILIO_PHONE_NUMBER", value) for value in NO_NUMBERS),
     *(("TRANSFER_NUMBER", value) for value in NO_NUMBERS),
+    *(("SAY_LANGUAGE", value) for value in NO_LANGUAGES),
     *(("WEBHOOK_URL", value) for value in NO_WEBHOOKS),
     *(("OPENAI_API_KEY", value) for value in OTHER_KEYS),
     *(("OPENAI_API_KEY", value) for value in (f"Bearer {KEY}", f"“{KEY}", f"{KEY}—", f"{KEY} x")),
@@ -395,6 +397,7 @@ def test_the_placeholders_of_others_examples_count_as_missing(name: str, value: 
         ("AGENT_WORKFLOW_ID", "work-flow.json", "No such file; did you mean workflow.json?"),
         ("PORT", "70000", "PORT (70000): Expected a whole number from 1 to 65535"),
         ("IDLE_SECONDS", "007", "IDLE_SECONDS (007): Expected a plain number"),
+        ("SAY_LANGUAGE", "German", "SAY_LANGUAGE (German): Expected a language and a region as"),
         ("PORT", "5000# mine", "Expected a whole number"),
         ("LOG_FORMAT", "xml", "LOG_FORMAT (xml): Expected text or json"),
         ("LOG_TRANSCRIPTS", "yes", "Expected 1 or 0"),
@@ -452,6 +455,8 @@ def test_blanks_around_a_value_do_not_count(tmp_path: Path, value: str) -> None:
         ("TWILIO_AUTH_TOKEN", "the-auth-token-of-twilio"),
         ("AGENT_WORKFLOW_ID", "asst_xxxxx"),
         ("TRANSFER_NUMBER", "+493012345"),
+        *(("SAY_LANGUAGE", value) for value in ("de-DE", "es-419", "cmn-Hans-CN", "fil-PH")),
+        *(("SAY_LANGUAGE", value) for value in ("arb", "en-GB-WLS")),
         ("TIMEZONE", "Asia/Kolkata"),
         ("GREETING", "¿Sí? Press #1 or say “hello”."),
         ("GREETING", "नमस्ते"),

@@ -158,6 +158,7 @@ def test_on_hold_the_caller_hears_why_and_comes_back(calls: TwilioCalls, rest: R
     calls.hold(CALL)
     say, redirect = twiml(rest)
     assert (say.tag, say.text) == ("Say", "One moment, please.")
+    assert say.attrib == {"language": "en-US"}
     query = "conversation=conv+1&attempt=2&since=1000.5&after=hold&opening=greeting"
     assert (redirect.tag, redirect.text) == ("Redirect", f"{REQUIRED['webhook_url']}/voice?{query}")
 
@@ -165,6 +166,14 @@ def test_on_hold_the_caller_hears_why_and_comes_back(calls: TwilioCalls, rest: R
 def test_giving_up_says_so_and_ends_the_call(calls: TwilioCalls, rest: Rest) -> None:
     calls.give_up(CALL)
     assert [verb.tag for verb in twiml(rest)] == ["Say", "Hangup"]
+
+
+def test_twilio_s_own_voice_speaks_the_callers_language(rest: Rest) -> None:
+    calls = make(rest, say_language="de-DE", filler="Moment bitte.")
+    calls.hold(CALL)
+    calls.give_up(CALL)
+    spoken = [ElementTree.fromstring(form["Twiml"])[0].attrib for form in rest.forms]
+    assert spoken == [{"language": "de-DE"}] * 2
 
 
 def test_what_settings_say_is_escaped(rest: Rest) -> None:

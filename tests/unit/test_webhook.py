@@ -205,6 +205,15 @@ def test_a_call_that_keeps_breaking_is_told_to_wait(site: Site) -> None:
     assert verbs(again) == ["Say", "Pause", "Connect", "Redirect"]
 
 
+@pytest.mark.parametrize("attempt", [3, 4])
+def test_a_caller_whose_stream_fails_hears_twilio_in_their_language(
+    site: Site, monkeypatch: pytest.MonkeyPatch, attempt: int
+) -> None:
+    monkeypatch.setenv("SAY_LANGUAGE", "de-DE")
+    answer = site.post(f"/voice?conversation=conv_1&attempt={attempt}")
+    assert element(answer, "Say").attrib == {"language": "de-DE"}
+
+
 def test_a_call_that_was_on_hold_is_not_told_twice_to_wait(site: Site) -> None:
     answer = site.post("/voice?conversation=conv_1&attempt=3&after=hold&opening=bridge")
     assert verbs(answer) == ["Connect", "Redirect"]

@@ -81,6 +81,7 @@ _VALUES = {
     ("Dial", "method"): re.compile("GET|POST"),
     ("Pause", "length"): re.compile("[0-9]+"),
     ("Say", "loop"): re.compile("[0-9]+"),
+    ("Say", "language"): re.compile("[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2}|-[0-9]{3})?(-WLS)?"),
     ("Stream", "track"): re.compile("inbound_track"),  # all that <Connect> allows
 }
 _MUST_CONTAIN = {"Connect": "Stream"}
