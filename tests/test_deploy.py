@@ -160,6 +160,18 @@ def test_each_file_says_what_to_change_and_how_to_start(file: Path) -> None:
     assert file.name == "app.json" or "To change: " in text
 
 
+def test_heroku_s_steps_lead_to_as_many_dynos_as_its_file_asks_for() -> None:
+    steps = heroku()["description"]
+    web = heroku()["formation"]["web"]
+    scale = f"heroku ps:scale web={web['quantity']}:{web['size']}"
+    told = [
+        *("heroku create --stack container", "heroku config:set", "git push heroku main"),
+        *(scale, "heroku features:enable preboot"),
+    ]
+    assert sorted(told, key=steps.index) == told
+    assert scale in text_of("docs/deployment.md")
+
+
 def test_the_image_holds_the_app_and_what_its_owner_edits_and_nothing_else() -> None:
     tracked = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
