@@ -172,6 +172,11 @@ def test_heroku_s_steps_lead_to_as_many_dynos_as_its_file_asks_for() -> None:
     assert scale in text_of("docs/deployment.md")
 
 
+def test_fly_s_app_is_there_before_its_secrets_are_set() -> None:
+    steps = re.findall(r"^#   fly ((?:\w+ )+)", text_of("deploy/fly.toml"), re.MULTILINE)
+    assert steps == ["apps create ", "secrets set ", "deploy "]
+
+
 def test_the_image_holds_the_app_and_what_its_owner_edits_and_nothing_else() -> None:
     tracked = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
