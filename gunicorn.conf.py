@@ -36,9 +36,9 @@ except SettingsError as problems:  # gunicorn would show it with a traceback
 if settings().metrics_token and SHARED not in os.environ:  # else it is a reload
     # Where workers share their numbers; set before any of them imports prometheus_client
     os.environ[SHARED] = tempfile.mkdtemp(prefix="voice-agent-metrics-")
+workers = settings().web_concurrency
 settings.cache_clear()  # each worker reads them anew, so that a reload does too
 worker_class = "gevent"  # hundreds of calls a process; a thread each would be too many
-workers = int(os.environ.get("WEB_CONCURRENCY") or 1)
 worker_connections = 2000
 control_socket_disable = True  # two processes of one account would take it from each other
 os.environ.setdefault("GEVENT_TRACK_GREENLET_TREE", "no")  # who spawned whom is 5 KB a call

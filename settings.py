@@ -37,6 +37,7 @@ from settings_values import (
     TimeZone,
     WebhookUrl,
     Word,
+    Workers,
 )
 
 __all__ = [
@@ -148,6 +149,7 @@ class Settings(BaseModel, frozen=True):
     max_call_seconds: Seconds = 3600
     workflow_timeout: Seconds = 30
     max_calls: Count = 100
+    web_concurrency: Workers = 1
 
     transfer_number: Annotated[PhoneNumber, AfterValidator(_not_this_line)] = ""
     realtime_model: Word = "gpt-realtime-2.1-mini"

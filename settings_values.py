@@ -250,6 +250,12 @@ def _count(value: object) -> float:
     return int(str(value)) or math.inf
 
 
+def _workers(value: object) -> int:
+    if not re.fullmatch("[1-9][0-9]?|100", str(value)):  # a reload has twice as many for a moment
+        raise ValueError("Expected a whole number from 1 to 100; run one for each core")
+    return int(str(value))
+
+
 def _port(value: object) -> int:
     if not re.fullmatch("[1-9][0-9]{0,4}", str(value)) or int(str(value)) > 65535:
         raise ValueError("Expected a whole number from 1 to 65535")
@@ -291,6 +297,7 @@ OpenAiUrl = Annotated[BaseUrl, AfterValidator(_openai_url)]
 TimeZone = Annotated[Word, AfterValidator(_time_zone)]
 Seconds = Annotated[float, BeforeValidator(_number)]  # 0 means for ever
 Count = Annotated[float, BeforeValidator(_count)]  # 0 means without a limit
+Workers = Annotated[int, BeforeValidator(_workers)]
 Flag = Annotated[int, BeforeValidator(_flag)]
 LogFormat = Annotated[str, AfterValidator(_log_format)]
 BearerToken = Annotated[str, AfterValidator(_bearer_token)]

@@ -177,6 +177,14 @@ def test_settings_come_from_the_env_file_and_real_variables_win(tmp_path: Path) 
         assert "Workflow ID: asst_from_variable" in process.lines
 
 
+def test_gunicorn_runs_as_many_workers_as_the_env_file_says(tmp_path: Path) -> None:
+    copy_of_the_app(tmp_path)
+    lines = [f"{name}={value}\n" for name, value in GOOD.items()]
+    (tmp_path / ".env").write_text("".join([*lines, "WEB_CONCURRENCY=3\n"]), "utf-8")
+    code = "import runpy; print(runpy.run_path('gunicorn.conf.py')['workers'])"
+    assert run_python(code, tmp_path) == "3"
+
+
 LOOK_AT_A_CONNECTION = """
 import gevent.monkey; gevent.monkey.patch_all()
 import gevent, runpy, select, socket

@@ -46,7 +46,9 @@ def eventually(
 def environment(given: Mapping[str, str]) -> dict[str, str]:
     """Return an environment with every setting in it: blank means default, whatever `.env` says."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    return {**kept, "NO_COLOR": "1", **dict.fromkeys(SETTINGS, ""), **given}
+    values = {**kept, "NO_COLOR": "1", **dict.fromkeys(SETTINGS, ""), **given}
+    values["WEB_CONCURRENCY"] = values["WEB_CONCURRENCY"] or "1"  # gunicorn itself takes no blank
+    return values
 
 
 def own_settings() -> dict[str, str]:

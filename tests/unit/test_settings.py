@@ -303,6 +303,7 @@ WRONG: list[tuple[str, str]] = [
         for value in NO_SECONDS
     ),
     *(("MAX_CALLS", value) for value in (*NO_SECONDS, "2.5")),
+    *(("WEB_CONCURRENCY", value) for value in ("0", "-1", "1.5", "auto", "02", "101")),
     *(("LOG_FORMAT", value) for value in ("1", "JSON", "text,json")),
     *(("LOG_TRANSCRIPTS", value) for value in ("yes", "2", "true", "01")),
     *(("PRICES", value) for value in ("nowhere.json", "README.md")),
@@ -561,7 +562,7 @@ def test_an_optional_name_nearly_right_is_refused_in_env_and_told_of_elsewhere(
 
 def test_names_of_others_and_blank_ones_are_left_alone(tmp_path: Path) -> None:
     names = ["HOME", "PATH", "TZ", "TWILIO_API_KEY", "OPENAI_ORG_ID", "FLASK_ENV", "NODE_PORT"]
-    names += ["OPENAI_LOG", "WEB_CONCURRENCY", "LOGGING"]
+    names += ["OPENAI_LOG", "LOGGING"]
     text = "".join(f"{name}=1\n" for name in names) + "GREETNG=\n"
     (tmp_path / ".env").write_text(text, "utf-8")
     assert read(tmp_path, **dict.fromkeys(names, "1")).warnings() == read().warnings()

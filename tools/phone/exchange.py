@@ -103,6 +103,7 @@ class Exchange:
             "TWILIO_API_URL": network.api_url,
             "WEBHOOK_URL": network.public_url,
             "MAX_CALLS": "1",
+            "WEB_CONCURRENCY": "1",
         }
         self.real.append(REAL_APP)
         self.app = Process(COMMANDS["gevent"], environment({**settings, **own}))
