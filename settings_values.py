@@ -205,12 +205,17 @@ def _base_url(value: str) -> str:
     if endpoint:
         raise ValueError(f"Expected a URL without {endpoint[0]}; that is added")
     host = parts.hostname or ""
-    if parts.scheme == "http" and _is_public(host):
-        raise ValueError("Expected https://; a key must not be sent in the clear")
     domain = f".{host}"
     if domain.endswith(".openai.com") and not domain.endswith(".api.openai.com"):
         raise ValueError(f"Expected api.openai.com, not {host}")
     return parts.geturl()
+
+
+def _not_in_the_clear(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme == "http" and _is_public(parts.hostname or ""):
+        raise ValueError("Expected https://; a key must not be sent in the clear")
+    return value
 
 
 def _openai_url(value: str) -> str:
@@ -291,8 +296,8 @@ AuthToken = Annotated[Word, AfterValidator(_auth_token)]
 ApiKey = Annotated[str, AfterValidator(_api_key)]
 OpenAiKey = Annotated[ApiKey, AfterValidator(_openai_key)]
 WebhookUrl = Annotated[str, AfterValidator(_webhook_url)]
-HostUrl = Annotated[str, AfterValidator(_host_only)]
-BaseUrl = Annotated[str, AfterValidator(_base_url)]
+HostUrl = Annotated[str, AfterValidator(_host_only), AfterValidator(_not_in_the_clear)]
+BaseUrl = Annotated[str, AfterValidator(_base_url), AfterValidator(_not_in_the_clear)]
 OpenAiUrl = Annotated[BaseUrl, AfterValidator(_openai_url)]
 TimeZone = Annotated[Word, AfterValidator(_time_zone)]
 Seconds = Annotated[float, BeforeValidator(_number)]  # 0 means for ever

@@ -374,6 +374,7 @@ def test_the_placeholders_of_others_examples_count_as_missing(name: str, value: 
         ("OPENAI_BASE_URL", "https://api.openai.com", "/v1"),
         ("OPENAI_BASE_URL", "http://api.openai.com/v1", "Expected https://"),
         ("AGENT_BASE_URL", "http://agent.example.com/v1", "in the clear"),
+        ("TWILIO_API_URL", "http://api.twilio.com", "in the clear"),
         ("OPENAI_BASE_URL", "https://platform.openai.com/v1", "Expected api.openai.com"),
         ("AGENT_BASE_URL", "https://openai.com/v1", "Expected api.openai.com"),
         ("WEBHOOK_URL", "https://-shop.example.com", "internet"),
