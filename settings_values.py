@@ -208,6 +208,8 @@ def _base_url(value: str) -> str:
     domain = f".{host}"
     if domain.endswith(".openai.com") and not domain.endswith(".api.openai.com"):
         raise ValueError(f"Expected api.openai.com, not {host}")
+    if domain.endswith(".api.openai.com"):
+        return _openai_url(parts.geturl())
     return parts.geturl()
 
 
