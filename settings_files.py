@@ -201,6 +201,8 @@ def workflow_faults(workflow: Json) -> Iterator[str]:
 def _name_faults(name: str) -> Iterator[str]:
     if name in ADDED:
         yield f"{name}: remove it; every turn sets its own"
+    elif name == "prompt":
+        yield 'prompt: reusable prompts end on 2026-11-30; copy its text into "instructions"'
     elif name in ELSEWHERE:
         yield f"{name}: from another API of OpenAI's; here it is {ELSEWHERE[name]}"
     else:

@@ -788,6 +788,7 @@ def test_a_json_file_may_be_saved_as_editors_do(tmp_path: Path, codec: str) -> N
         ({"model": "gpt-6-luna", "input": "Hi"}, "input: remove it"),
         ({"model": "gpt-6-luna", "conversation": "conv_1"}, "conversation: remove it"),
         ({"model": "gpt-6-luna", "messages": []}, "messages: remove it"),
+        ({"model": "m", "prompt": {"id": "pmpt_1"}}, 'copy its text into "instructions"'),
         ({"model": "gpt-6-luna", "max_tokens": 99}, 'here it is "max_output_tokens"'),
         ({"model": "gpt-6-luna", "system": "Help."}, 'here it is "instructions"'),
         ({"model": "gpt-6-luna", "reasoning_effort": "low"}, '"reasoning"'),
@@ -825,7 +826,8 @@ def test_several_faults_of_a_workflow_are_told_at_once(tmp_path: Path) -> None:
 
 def test_every_parameter_that_openais_library_knows_is_accepted(tmp_path: Path) -> None:
     ours = ("conversation", "input", "previous_response_id", "tools", "instructions", "model")
-    names = [name for name in ResponseCreateParamsBase.__annotations__ if name not in ours]
+    gone = ("prompt",)
+    names = ResponseCreateParamsBase.__annotations__.keys() - {*ours, *gone}
     workflow = {"model": "gpt-6-luna", **dict.fromkeys(names)}
     assert read(AGENT_WORKFLOW_ID=file_of(tmp_path, workflow))
 
