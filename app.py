@@ -17,7 +17,7 @@ from simple_websocket import Server
 from websockets.protocol import Side
 from werkzeug.exceptions import BadRequest, HTTPException
 from werkzeug.routing import WebsocketMismatch
-from werkzeug.serving import make_server
+from werkzeug.serving import BaseWSGIServer, make_server
 from wsproto.utilities import ProtocolError
 
 import metrics
@@ -341,20 +341,24 @@ def start() -> None:
     READY.set()
 
 
-def listen(port: int) -> socket.socket:
-    """Return a socket that listens on a port, by IPv6 where there is any, and by IPv4.
+def listen(port: int) -> BaseWSGIServer:
+    """Return a server that listens on a port, by IPv6 where there is any, and by IPv4.
 
-    Raises SystemExit if it can't be had.
+    Raises SystemExit if the port can't be had.
     """
     try:
         if socket.has_dualstack_ipv6():
             every = ("::", port)
-            return socket.create_server(every, family=socket.AF_INET6, dualstack_ipv6=True)
-        return socket.create_server(("0.0.0.0", port))
+            door = socket.create_server(every, family=socket.AF_INET6, dualstack_ipv6=True)
+        else:
+            door = socket.create_server(("0.0.0.0", port))
     except OSError as error:
         why = os.strerror(error.errno or 0)
         advice = "Set PORT to another one, or end what listens there"
         raise SystemExit(f"Cannot listen on port {port}: {why}. {advice}") from None
+    with door:  # the server has a copy
+        host = door.getsockname()[0]
+        return make_server(host, port, app, threaded=True, fd=door.fileno())
 
 
 def main() -> None:
@@ -370,9 +374,7 @@ def serve() -> None:
     """Serve until told to stop, and then until the last call has been handed over."""
     start()
     signal.signal(signal.SIGTERM, lambda *_: DRAINING.set())
-    door = listen(settings().port)
-    host = door.getsockname()[0]
-    server = make_server(host, settings().port, app, threaded=True, fd=door.fileno())
+    server = listen(settings().port)
     tell_started(settings())
     Thread(target=server.serve_forever, daemon=True).start()
     while CALLS or not DRAINING.is_set():

@@ -12,9 +12,8 @@ import requests
 from requests import RequestException, Response, Session, codes
 from twilio.request_validator import RequestValidator
 from websocket import WebSocketBadStatusException, WebSocketException, create_connection
-from werkzeug.serving import make_server
 
-from app import READY, SERVED_AT, app
+from app import READY, SERVED_AT, listen
 from doctor_examination import CALL_SID, Examination, Fault, reason, too_late
 from twilio_calls import voice_path
 
@@ -60,11 +59,10 @@ def is_listened_on(examination: Examination) -> bool:
 
 def serve(examination: Examination) -> None:
     """Serve the app until the checks are over, as `python app.py` does."""
-    port = examination.settings.port
     try:
-        server = make_server("0.0.0.0", port, app, threaded=True)
-    except SystemExit as error:  # werkzeug has printed why
-        raise Fault(f"can't listen on {port}; set another PORT") from error
+        server = listen(examination.settings.port)
+    except SystemExit as error:
+        raise Fault(str(error)) from error
     poll_seconds = 0.05
     READY.set()  # or the first request would take this for a wrong start
     Thread(target=server.serve_forever, args=(poll_seconds,), daemon=True).start()

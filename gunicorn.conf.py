@@ -24,13 +24,11 @@ from places import LEAVING, PLACES  # noqa: E402
 from settings import SettingsError, settings  # noqa: E402
 
 SHARED = "PROMETHEUS_MULTIPROC_DIR"
-EVERY_ADDRESS = "[::]" if socket.has_dualstack_ipv6() else "0.0.0.0"  # by IPv4 and IPv6
+# By IPv6 where there is any, and by IPv4: a system's usual way to listen on `::`
+EVERY_ADDRESS = "[::]" if socket.has_dualstack_ipv6() else "0.0.0.0"
 
 try:
-    # By IPv6 where there is any, and by IPv4: a system's usual way to listen on `::`
-    bind = (
-        f"[::]:{settings().port}" if socket.has_dualstack_ipv6() else f"0.0.0.0:{settings().port}"
-    )
+    bind = f"{EVERY_ADDRESS}:{settings().port}"
 except SettingsError as problems:  # gunicorn would show it with a traceback
     raise SystemExit(str(problems)) from None
 if settings().metrics_token and SHARED not in os.environ:  # else it is a reload

@@ -22,6 +22,7 @@ import app
 import doctor
 from commands import app_command
 from doctor import CHECKS, Check, Finding, State, findings, result
+from doctor_address import port_is_ours
 from doctor_examination import Examination
 from settings import settings
 from tools.app_process import ROOT, environment, running, serves
@@ -533,8 +534,17 @@ def test_a_port_that_cannot_be_listened_on_is_told_of(
         found = finding("PORT")
     assert (found.state, found.words) == (
         State.FAILED,
-        f"can't listen on {port}; set another PORT",
+        f"Cannot listen on port {port}: Address already in use."
+        " Set PORT to another one, or end what listens there",
     )
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="there is no IPv6 here")
+def test_for_the_checks_the_app_listens_as_it_does_for_calls(world: World) -> None:
+    with Examination(PATIENT) as examination:
+        port_is_ours(examination)
+        for host in ("127.0.0.1", "[::1]"):
+            assert serves(f"http://{host}:{world.port}")
 
 
 def fail_account(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

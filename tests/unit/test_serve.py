@@ -31,7 +31,7 @@ def test_a_process_that_is_to_stop_waits_for_its_last_call(
 ) -> None:
     calls, to_stop = {"CA1"}, Event()
     happens = iter([to_stop.set, ignore, calls.clear])
-    for name in ("start", "settings", "listen", "make_server", "tell_started"):
+    for name in ("start", "settings", "listen", "tell_started"):
         monkeypatch.setattr(app, name, MagicMock())
     monkeypatch.setattr(signal, "signal", ignore)
     monkeypatch.setattr(app, "CALLS", calls)
