@@ -209,7 +209,7 @@ def numbers() -> Response:
 def upstream_health() -> tuple[dict[str, str], int]:
     """Tell the owner's monitor whether the latest calls failed because of what is behind us.
 
-    A load balancer must not ask this: a line whose agent fails can still apologise.
+    Not for load balancers: a line whose agent fails can still apologise.
     """
     found = troubles()
     if found:

@@ -135,7 +135,8 @@ def lifetime(examination: Examination, client: openai.OpenAI, name: str, fix: st
     left = days_until(model.shutdown_date)
     if left < 0:
         raise Fault(f"{name} was shut down on {model.shutdown_date}; {fix}")
-    return f"{name} ends on {model.shutdown_date}, {left} days from now; then {fix}"
+    days = "1 day" if left == 1 else f"{left} days"
+    return f"{name} ends on {model.shutdown_date}, {days} from now; then {fix}"
 
 
 def days_until(day: str) -> int:

@@ -69,7 +69,7 @@ def when_ready(arbiter: Any) -> None:
     """Tell that it listens, and see to two signals better than gunicorn does.
 
     A reload with bad settings is refused; the workers that run go on with the old ones. A stop is
-    announced before the door is closed: who stands before it at that moment is turned away.
+    announced before the door is closed, or connections arriving at that moment would be refused.
     """
     tell_started(settings())
     settings.cache_clear()

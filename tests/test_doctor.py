@@ -170,13 +170,13 @@ def test_the_app_is_asked_where_it_runs_already(world: World) -> None:
     assert not serves(world.port.url)
 
 
-@pytest.mark.parametrize("days", [0, 53])
-def test_the_end_of_a_model_is_told_before_it_comes(world: World, days: int) -> None:
+@pytest.mark.parametrize(("days", "told"), [(0, "0 days"), (1, "1 day"), (53, "53 days")])
+def test_the_end_of_a_model_is_told_before_it_comes(world: World, days: int, told: str) -> None:
     end = past(-days)
     world.openai.models.shutdown_dates["gpt-realtime-2.1-mini"] = end
     found = finding("REALTIME_MODEL")
     assert found.state is State.OK
-    assert f"ends on {end}, {days} days from now" in found.words
+    assert f"ends on {end}, {told} from now" in found.words
 
 
 def test_a_trial_account_is_told_of(world: World) -> None:
