@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from commands import app_command
 from doctor_address import (
+    address_is_public,
     address_leads_here,
     port_is_ours,
     signed_request_gets_through,
@@ -87,6 +88,7 @@ def settings_are_right(_: Examination) -> str:
 
 
 SETTINGS = Check("settings", settings_are_right, needs="")
+ADDRESS = Check("WEBHOOK_URL", address_is_public)
 ACCOUNT = Check("Twilio account", account_is_active)
 NUMBER = Check("TWILIO_PHONE_NUMBER", number_is_ours, needs="Twilio account")
 
@@ -185,7 +187,7 @@ def check_all_as_json(examination: Examination) -> int:
 
 def set_up(examination: Examination, agrees: Callable[[], bool]) -> int:
     """Have calls to the number answered here, if the owner agrees; return the exit status."""
-    for found in findings(examination, (SETTINGS, ACCOUNT, NUMBER)):
+    for found in findings(examination, (SETTINGS, ADDRESS, ACCOUNT, NUMBER)):
         print(found)
         if found.state is State.FAILED:
             return 1

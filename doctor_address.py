@@ -83,10 +83,17 @@ def told_at_port(examination: Examination) -> str:
 # --- the public address ---------------------------------------------------------------------------
 
 
+def address_is_public(examination: Examination) -> str:
+    """See whether Twilio could ask WEBHOOK_URL at all."""
+    chosen = examination.settings
+    if chosen.is_out_of_reach:
+        raise Fault("Twilio can't reach this machine by it; set the https address of a tunnel")
+    return chosen.webhook_url
+
+
 def address_leads_here(examination: Examination) -> str:
     """Ask WEBHOOK_URL/health: it may lead nowhere, or to a process of yesterday's."""
-    if examination.settings.is_out_of_reach:
-        raise Fault("Twilio can't reach this machine by it; set the https address of a tunnel")
+    address_is_public(examination)
     for _ in range(TRIES):
         with address_answers(examination):
             url = f"{examination.settings.webhook_url}/health"

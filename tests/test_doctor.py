@@ -727,6 +727,15 @@ def test_setup_stops_at_credentials_that_twilio_refuses(
     assert "✗ Twilio account: Twilio refuses" in capsys.readouterr().out
 
 
+def test_setup_sends_no_calls_to_where_twilio_cannot_reach(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TWILIO_API_URL", "https://api.twilio.com")  # WEBHOOK_URL is local here
+    assert set_up(monkeypatch, "--yes") == 1
+    last_line = capsys.readouterr().out.splitlines()[-1]
+    assert last_line.startswith("✗ WEBHOOK_URL: Twilio can't reach this machine by it")
+
+
 # --- through the public door ----------------------------------------------------------------------
 
 
