@@ -52,6 +52,8 @@ SESSION_NAMES = (
     *("model", "language", "languages", "keywords", "prompt", "voice", "speed", "effort"),
     *("create_response", "interrupt_response", "idle_timeout_ms", "eagerness"),
     *("threshold", "prefix_padding_ms", "silence_duration_ms", "tools", "tool_choice"),
+    # Right, though they look like others
+    *("post_instructions", "description", "server_description", "mode"),
 )
 # Numbers that Realtime takes within bounds only; milliseconds and factors
 BOUNDS = {

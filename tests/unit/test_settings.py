@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from dotenv import dotenv_values
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.realtime import RealtimeSessionCreateRequest
 from openai.types.responses.response_create_params import ResponseCreateParamsBase
+from pydantic import BaseModel
 
 import settings as settings_module
 import settings_files
@@ -1015,6 +1017,23 @@ def test_the_usual_edits_of_the_session_are_accepted(tmp_path: Path, changes: Js
 def test_every_name_of_a_session_that_openais_library_knows_is_accepted(tmp_path: Path) -> None:
     names = set(RealtimeSessionCreateRequest.model_fields) - {"prompt"}
     content = {**dict.fromkeys(names), **session()}
+    assert read(REALTIME_SESSION=file_of(tmp_path, content))
+
+
+def names_within(kind: Any) -> Iterator[str]:
+    """Yield the names of a type of OpenAI's library, and of all that it is made of."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        for name, field in kind.model_fields.items():
+            yield name
+            yield from names_within(field.annotation)
+    for part in get_args(kind):
+        yield from names_within(part)
+
+
+def test_no_name_deep_in_a_session_is_taken_for_a_misspelt_one(tmp_path: Path) -> None:
+    names = set(names_within(RealtimeSessionCreateRequest))
+    assert {"post_instructions", "retention_ratio", "eagerness"} <= names
+    content = session(truncation=dict.fromkeys(names))
     assert read(REALTIME_SESSION=file_of(tmp_path, content))
 
 
