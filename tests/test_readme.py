@@ -284,7 +284,10 @@ def test_the_sizes_are_about_true() -> None:
         assert int(lines) == pytest.approx(sum(map(size, modules)), rel=0.1), cell
         named += modules
     assert sorted(named) == MODULES
-    assert_is_about_all(re.findall(r"^([\d,]+) lines of code", DEVELOPMENT, re.MULTILINE))
+    all_told = re.findall(r"^([\d,]+) lines of code", DEVELOPMENT, re.MULTILINE)
+    assert_is_about_all(all_told)
+    rows = sum(int(lines) for _, lines in told)
+    assert rows == pytest.approx(number(all_told[0]), abs=10), "the rows, and their sum"
 
 
 def test_the_first_page_s_sizes_are_about_true() -> None:
@@ -297,7 +300,11 @@ def test_the_first_page_s_sizes_are_about_true() -> None:
 
 def assert_is_about_all(told: list[str]) -> None:
     (total,) = told
-    assert int(total.replace(",", "")) == pytest.approx(sum(map(size, MODULES)), rel=0.1)
+    assert number(total) == pytest.approx(sum(map(size, MODULES)), rel=0.1)
+
+
+def number(told: str) -> int:
+    return int(told.replace(",", ""))
 
 
 def size(module: str) -> int:
