@@ -111,7 +111,7 @@ def refuse_strangers() -> None:
         abort(403, signed.fault(token))
     if streams:
         if is_full():
-            abort(503, "this process is stopping, or has MAX_CALLS calls")
+            abort(503, "this process is stopping, or all have MAX_CALLS calls")
         request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)  # offers to compress
 
 

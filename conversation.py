@@ -201,6 +201,7 @@ class Conversation:
     def voice_hopeless(self, reason: str) -> None:
         """Give up: nothing will ever be spoken, in this session or another."""
         self._lose_voice(reason)
+        self._take_back()  # no sentence is in flight any more: there is none to stop
         self._leave(self._port.give_up, reason)
 
     def voice_sound(self, mark: str, ms: int) -> bool:
@@ -481,7 +482,7 @@ class Conversation:
         self._try_again(sentence, reason)
 
     def _replace(self, sentence: Sentence, reason: str) -> None:
-        """Apologise in place of a sentence; what was to be done after it isn't, as in a barge-in."""
+        """Apologise in place of a sentence, and don't do what a reply wanted done after it."""
         if sentence.kind is Kind.REPLY:
             self._speech.drop_actions()
         sentence.text = self._lines.apology

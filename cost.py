@@ -12,7 +12,7 @@ from messages import find
 
 MILLION = 1e6
 UNITS = {"minutes": 60.0}  # what a price is for: so many seconds; else a million tokens
-SNAPSHOT = re.compile(r"-\d{4}-\d\d-\d\d$")  # of a model, at its price
+SNAPSHOT = re.compile(r"-\d{4}-\d\d-\d\d$")  # of a model
 
 
 class Count(NamedTuple):
@@ -76,7 +76,7 @@ class Cost:
             amount = number(usage.numbers, count.path)
             amount -= sum(number(usage.numbers, part) for part in count.parts)
             if amount > 0:
-                self.used[SNAPSHOT.sub("", usage.model), count.price] += amount
+                self.used[usage.model, count.price] += amount
 
     @property
     def usd(self) -> float | None:
@@ -85,11 +85,16 @@ class Cost:
             return None
         total = 0.0
         for (model, name), amount in self.used.items():
-            price = self._prices.get(model, {}).get(name)
+            price = self._prices_of(model).get(name)
             if price is None:
                 return None
             total += amount * price / UNITS.get(name, MILLION)
         return total
+
+    def _prices_of(self, model: str) -> Mapping[Any, float]:
+        """Return a snapshot's own prices, or else its model's."""
+        family = SNAPSHOT.sub("", model)
+        return self._prices.get(model) or self._prices.get(family, {})
 
     def __str__(self) -> str:
         """Tell the price; "" if it isn't known."""

@@ -54,15 +54,17 @@ class logger_class(Logger):  # noqa: N801 - a name of gunicorn's
 
 
 def on_starting(arbiter: Any) -> None:
-    """Refuse workers that would leave callers in silence: a call takes a thread while it lasts."""
+    """Refuse what would leave callers in silence."""
     kind = arbiter.cfg.worker_class_str
     threads = arbiter.cfg.threads
-    most = settings().max_calls
+    most = settings().max_calls * arbiter.cfg.workers  # one of them may get all the calls
     if not kind.startswith("gevent") and threads <= most:
         raise SystemExit(
-            f"A call takes a thread; a {kind} worker has {threads}, and MAX_CALLS is {most}."
-            " Run gunicorn without -k and --threads, or with more --threads than MAX_CALLS."
+            f"A call takes a thread; a {kind} worker has {threads}, and there may be {most} calls."
+            " Run gunicorn without -k and --threads, or with more --threads."
         )
+    if arbiter.cfg.preload_app:  # gevent would come too late
+        raise SystemExit("One call would hold up all others. Run gunicorn without --preload.")
 
 
 def when_ready(arbiter: Any) -> None:

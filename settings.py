@@ -254,8 +254,11 @@ def _doubts(chosen: Settings) -> Iterator[str]:
         yield "TWILIO_AUTH_TOKEN is not 32 hexadecimal digits, as Twilio's tokens are"
     if OPENAI in chosen.openai_base_url and "realtime" not in chosen.realtime_model:
         yield f"REALTIME_MODEL ({chosen.realtime_model}) doesn't look like a Realtime model"
-    if not pinned_languages(chosen.realtime_session):
+    languages = pinned_languages(chosen.realtime_session)
+    if not languages:
         yield 'No language is pinned; set "languages": ["en"] in the session\'s "transcription"'
+    elif "en" not in languages and chosen.say_language.startswith("en-"):
+        yield f"The voice session's language is {languages[0]}: set SAY_LANGUAGE, too"
 
 
 @cache

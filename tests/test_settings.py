@@ -248,8 +248,10 @@ def test_no_module_of_ours_keeps_what_gevent_replaces_in_production(tmp_path: Pa
 
 GUNICORN = COMMANDS["gevent"]
 WRONG_WORKERS = {
-    "-k sync": "a sync worker has 1, and MAX_CALLS is 100.",
-    "-k gthread --threads 2": "a gthread worker has 2, and MAX_CALLS is 100.",
+    "-k sync": "a sync worker has 1, and there may be 100 calls.",
+    "-k gthread --threads 2": "a gthread worker has 2, and there may be 100 calls.",
+    "-k gthread --threads 150 --workers 2": "has 150, and there may be 200 calls.",
+    "--preload": "Run gunicorn without --preload.",
 }
 
 

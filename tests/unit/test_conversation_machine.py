@@ -52,9 +52,7 @@ class EveryCall(RuleBasedStateMachine):
         drains=st.sampled_from([False, False, False, True]),
         breaks=st.sampled_from([False, False, False, True]),
     )
-    def begin(
-        self, habit: str, longest: float, refuses: bool, drains: bool, breaks: bool
-    ) -> None:
+    def begin(self, habit: str, longest: float, refuses: bool, drains: bool, breaks: bool) -> None:
         self.call = RandomCall(Limits(longest=longest), habit, refuses)
         self.drains = self.DRAINS and drains
         self.breaks = breaks  # the stream, in the end

@@ -74,6 +74,13 @@ def test_a_snapshot_costs_as_its_model() -> None:
     assert usd(Usage("gpt-6-luna-2026-09-22", RESPONSE, THOUGHT)) == pytest.approx(0.835)
 
 
+def test_a_snapshot_that_has_a_price_of_its_own_costs_that() -> None:
+    own = {name: 2 * price for name, price in PRICES.models["gpt-6-luna"].items()}
+    cost = Cost({**PRICES.models, "gpt-6-luna-2026-09-22": own})
+    cost.add(Usage("gpt-6-luna-2026-09-22", RESPONSE, THOUGHT))
+    assert cost.usd == pytest.approx(2 * 0.835)
+
+
 def test_all_of_a_call_is_added_up() -> None:
     heard = Usage("gpt-transcribe", EARS, {"type": "duration", "seconds": 600})
     assert usd(heard, heard) == pytest.approx(0.09)

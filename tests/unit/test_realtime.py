@@ -169,7 +169,7 @@ def test_half_a_sample_of_a_sentence_that_was_cut_spoils_none_after_it(tmp_path:
     pcm = '"voice": "marin", "format": {"type": "audio/pcm", "rate": 24000}'
     mulaw = '"format": {"type": "audio/pcmu"},\n      "voice": "marin"'
     file.write_text((HERE / "realtime_session.json").read_text("utf-8").replace(mulaw, pcm))
-    call = VoicedCall(Settings(**{**REQUIRED, "realtime_session": str(file)}))
+    call = VoicedCall(Settings.model_validate({**REQUIRED, "realtime_session": str(file)}))
     quiet = b64encode(b"\x10\x00" * 2400).decode()
     call.begins()
     call.sounds(b64encode(bytes(961)).decode())

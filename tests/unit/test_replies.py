@@ -145,7 +145,7 @@ def test_all_of_a_commentary_is_said_before_the_tool_is_waited_for(commentary: s
         raise TimeoutError  # the tool works
 
     spoken = sentences(pieces())
-    said_before = []
+    said_before: list[str] = []
     with pytest.raises(TimeoutError):
         said_before.extend(spoken)
     assert " ".join(said_before) == commentary

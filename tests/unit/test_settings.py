@@ -1057,6 +1057,24 @@ def test_a_session_that_pins_no_language_is_warned_of(tmp_path: Path) -> None:
     assert '"languages": ["en"]' in "\n".join(read(REALTIME_SESSION=path).warnings())
 
 
+@pytest.mark.parametrize(
+    ("languages", "say_language", "warned"),
+    [
+        (["de"], "en-US", True),
+        (["de"], "en-GB", True),
+        (["de"], "de-AT", False),
+        (["de", "en"], "en-US", False),
+        (["zh"], "cmn-CN", False),
+    ],
+)
+def test_a_line_whose_callers_speak_no_english_is_told_to_set_say_language(
+    tmp_path: Path, languages: list[str], say_language: str, warned: bool
+) -> None:
+    path = file_of(tmp_path, session(**{f"{TRANSCRIPTION}.languages": languages}))
+    told = read(REALTIME_SESSION=path, SAY_LANGUAGE=say_language).warnings()
+    assert any("set SAY_LANGUAGE" in warning for warning in told) == warned
+
+
 # ---------------------------------------------------------------- the notes
 
 

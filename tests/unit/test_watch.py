@@ -243,7 +243,7 @@ def test_a_call_for_which_there_are_no_more_threads_leaves_nothing_behind(
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(voice_handler, "Thread", thread)
-    settings = Settings(**{**REQUIRED, "openai_base_url": openai.base_url})
+    settings = Settings.model_validate({**REQUIRED, "openai_base_url": openai.base_url})
     ours, theirs = socket.socketpair()
     stream = Connection(ours, Side.SERVER, 65536)
     call = read_start({"streamSid": "MZ1", "start": {"callSid": "CA1"}})
