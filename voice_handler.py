@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain, repeat
-from queue import Queue
+from queue import SimpleQueue
 from threading import Event, Lock, Thread, Timer
 from time import monotonic, sleep, time
 from typing import Any
@@ -101,7 +101,8 @@ class VoiceHandler:
         self._lock = Lock()
         self._clock = FrameClock()
         self._ended = Event()
-        self._inbox: Queue[tuple[int, str] | None] = Queue()  # for the workflow: turn, message
+        # For the workflow: turns and messages
+        self._inbox: SimpleQueue[tuple[int, str] | None] = SimpleQueue()
         self._rules = begin(self, self._clock, call, settings, self._story)
         self._realtime = Realtime(settings, self._rules, self._story, self._play)
         self._next_tick = 0  # in frames

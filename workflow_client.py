@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -41,7 +41,7 @@ ACTIVE = ("queued", "in_progress", "requires_action", "cancelling")  # runs that
 T = TypeVar("T")
 Request = Callable[[], T]
 Retrieve = Callable[[str], object]  # a conversation, by its ID
-Streamed = AbstractContextManager[Any]  # an answer that is asked for when it is entered
+Streamed = openai.Stream[Any]  # an answer, closed by whoever enters it
 
 
 class WorkflowError(Exception):
@@ -203,20 +203,13 @@ def is_gone(retrieve: Retrieve, conversation: str) -> bool:
     return False
 
 
-@contextmanager
-def opened(stream: Streamed, ask: Callable[[Request[Any]], Any]) -> Iterator[Any]:
-    """Ask for a streamed answer, and close it at the end."""
-    with ExitStack() as stack:
-        yield ask(partial(stack.enter_context, stream))
-
-
-def read(response: Any, reply: ResponseReply | RunReply, dialogue: Dialogue) -> Iterator[str]:
+def read(stream: Streamed, reply: ResponseReply | RunReply, dialogue: Dialogue) -> Iterator[str]:
     """Read a streamed answer to its end and yield the reply's text.
 
     The SDK's own events cost as much as all else in a turn, and an odd one ends its stream. Here
     one that can't be read is logged and left out.
     """
-    for event in httpx2.EventSource(response.http_response, max_event_size=None):
+    for event in httpx2.EventSource(stream.response, max_event_size=None):
         if event.data in ("", "[DONE]"):
             continue
         try:
@@ -260,12 +253,12 @@ class ResponsesWorkflow:
         have answered so while OpenAI stores the message: there is no way to ask.
         """
         reply = ResponseReply()
-        request = self._request(dialogue.conversation, text)
+        request = partial(self._respond, dialogue.conversation, text)
         with (
             noticing_loss(self._conversations.retrieve, dialogue.conversation),
-            opened(request, self._patience.of(dialogue).ask) as response,
+            self._patience.of(dialogue).ask(request) as stream,
         ):
-            yield from read(response, reply, dialogue)
+            yield from read(stream, reply, dialogue)
         for call_id in reply.tool_calls:
             self._refuse_tool(dialogue, call_id)
         if reply.conversation_is_broken:
@@ -277,11 +270,10 @@ class ResponsesWorkflow:
         """Delete a Conversation."""
         self._conversations.delete(conversation)
 
-    def _request(self, conversation: str, text: str) -> Streamed:
-        ours = {"conversation": conversation, "input": text, "stream": True}
+    def _respond(self, conversation: str, text: str) -> Streamed:
+        ours = {"conversation": conversation, "input": text}
         # As an extra body, since the parameters may be newer than the SDK
-        create = self._responses.with_streaming_response.create
-        return create(extra_body={**self._parameters, **ours})
+        return self._responses.create(stream=True, extra_body={**self._parameters, **ours})
 
     def _refuse_tool(self, dialogue: Dialogue, call_id: str) -> None:
         """Answer a call of a tool: left open, it would make the next message an error."""
@@ -313,8 +305,8 @@ class AssistantWorkflow:
         thread = dialogue.conversation
         with noticing_loss(self._threads.retrieve, thread):
             self._ask(dialogue, partial(self._add, thread, text))
-            with opened(self._request(thread), partial(self._ask, dialogue)) as response:
-                yield from read(response, reply, dialogue)
+            with self._ask(dialogue, partial(self._run, thread)) as stream:
+                yield from read(stream, reply, dialogue)
         if reply.asks_for_tools:
             self._end_run(thread)
         if reply.failure:
@@ -350,10 +342,10 @@ class AssistantWorkflow:
             return False
         return bool(messages[0].content[0].text.value == text)
 
-    def _request(self, thread: str) -> Streamed:
-        create = self._threads.runs.with_streaming_response.create
-        request: Streamed = create(thread, assistant_id=self._assistant_id, stream=True)
-        return request
+    def _run(self, thread: str) -> Streamed:
+        create = self._threads.runs.create
+        stream: Streamed = create(thread, assistant_id=self._assistant_id, stream=True)
+        return stream
 
     def _end_run(self, thread: str) -> bool:
         """End the thread's run; return whether there was one that was active."""
