@@ -172,6 +172,8 @@ def is_fast(item: pytest.Item) -> bool:
         return False
     callspec = getattr(item, "callspec", None)
     params = callspec.params if callspec else {}
+    if "service" not in getattr(item, "fixturenames", ()):
+        return True  # another test's parameters may have the same names
     in_one_mode = params.get("mode", "gevent") == "gevent"
     of_one_kind = params.get("workflow", "workflow.json") == "workflow.json"
     return in_one_mode and of_one_kind
