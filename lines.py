@@ -12,7 +12,7 @@ class Lines:
     goodbye: str = "Thank you for calling. Goodbye!"
     say_again: str = "Sorry, I didn't catch that. Could you say it again?"
     apology: str = "I'm sorry, something went wrong. Could you try that again?"
-    no_transfer: str = "I'm sorry, I can't put you through now."
+    no_transfer: str = "I'm sorry, nobody can be reached right now."
     cut_in: str = '[The caller cut in. Of what you said last they had heard: "{}"]'
     not_transferred: str = "[The caller could not be put through.]"
     keys: str = "[The caller pressed {} on the keypad.]"

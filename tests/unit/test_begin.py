@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from call import Call
-from conversation import Conversation
+from conversation import Conversation, Lines
 from settings import Notes, Settings
 from tests.unit.environment import REQUIRED
 from tests.unit.noting_port import NotingPort
@@ -58,6 +58,10 @@ def test_the_workflow_is_told_why_the_caller_is_back(opening: str, message: str)
 def test_a_call_that_has_come_back_has_no_more_time_than_it_had() -> None:
     assert said_at_first(opening="bridge", since=f"{time() - 3500}") == ["Please go on."]
     assert said_at_first(opening="bridge", since=f"{time() - 3700}") == ["Good night."]
+
+
+def test_the_rules_are_tried_with_what_the_line_says_by_default() -> None:
+    assert lines(Settings.model_validate(REQUIRED)) == Lines()
 
 
 def test_whatever_the_line_says_is_a_setting() -> None:
