@@ -13,7 +13,6 @@ tick, `_go_on` looks at all of them and does what is due; so the order of events
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from math import inf
 from typing import Protocol
 
 from hearing import Caller, Hearing, Stretch
@@ -93,6 +92,7 @@ class Turns:
     asked: int = 0  # the number of the last turn
     busy: bool = False  # its reply has not ended
     wanted: bool = False  # its reply is to be said: the caller has not gone on
+    may_act: bool = True  # what its reply wants done is done: all its words could be said
 
     @property
     def thinking(self) -> bool:
@@ -114,7 +114,7 @@ class Turns:
         self.note = ""
         self.waiting.clear()
         self.asked += 1
-        self.busy = self.wanted = True
+        self.busy = self.wanted = self.may_act = True
         return message
 
 
@@ -238,11 +238,13 @@ class Conversation:
 
     def reply_piece(self, turn: int, text: str) -> None:
         """Say a sentence of a reply, or do an action: one action is the last thing done."""
-        if self._turns.expects(turn):
-            self._silence.filled = False
-            self._speech.drop_fillers()
+        if not self._turns.expects(turn):
+            return
+        self._silence.filled = False
+        self._speech.drop_fillers()
+        if self._turns.may_act or text not in ACTIONS:
             self._speech.add(text, Kind.REPLY)
-            self._go_on()
+        self._go_on()
 
     def reply_ended(self, turn: int) -> None:
         """Ask what waits."""
@@ -269,10 +271,9 @@ class Conversation:
         self._turns.waiting.clear()
 
     def stream_lost(self) -> None:
-        """Ask what waits, and what is known of the caller's words: the next stream doesn't know."""
+        """Ask what only this stream knows."""
         if self._phase is Phase.OPEN:
-            self._listen(inf)
-        self._ask_what_waits()
+            self._ask_all()
 
     # --- time -------------------------------------------------------------------------------------
 
@@ -374,7 +375,7 @@ class Conversation:
 
     def _end_unbearable_silence(self, now: float) -> None:
         if self._silence.unbearable(now):
-            self._ask_what_waits()  # the call's next stream begins without it
+            self._ask_all()
             self._leave(self._port.hold, self._voice.reason)
 
     def _ask(self, now: float) -> None:
@@ -385,6 +386,14 @@ class Conversation:
         if self._turns.waiting:
             message = self._turns.begin()
             self._port.ask(self._turns.asked, message)
+
+    def _ask_all(self) -> None:
+        """Ask what waits, and what is known of the caller's words: the next stream begins anew."""
+        words = self._hearing.known()
+        if words:
+            self._give_up_reply()
+            self._turns.waiting += words
+        self._ask_what_waits()
 
     def _break_silence(self, now: float) -> None:
         """Bridge the workflow's silence, and the caller's."""
@@ -484,6 +493,7 @@ class Conversation:
     def _replace(self, sentence: Sentence, reason: str) -> None:
         """Apologise in place of a sentence, and don't do what a reply wanted done after it."""
         if sentence.kind is Kind.REPLY:
+            self._turns.may_act = False
             self._speech.drop_actions()
         sentence.text = self._lines.apology
         sentence.kind = Kind.LINE

@@ -60,10 +60,10 @@ def on_starting(arbiter: Any) -> None:
     most = settings().max_calls * arbiter.cfg.workers  # one of them may get all the calls
     if not kind.startswith("gevent") and threads <= most:
         raise SystemExit(
-            f"A call takes a thread; a {kind} worker has {threads}, and there may be {most} calls."
-            " Run gunicorn without -k and --threads, or with more --threads."
+            f"A call takes a thread; a {kind} worker has {threads}, and MAX_CALLS allows {most}."
+            " Run gunicorn without -k and --threads, or with more --threads than that."
         )
-    if arbiter.cfg.preload_app:  # gevent would come too late
+    if kind.startswith("gevent") and arbiter.cfg.preload_app:  # it would patch too late
         raise SystemExit("One call would hold up all others. Run gunicorn without --preload.")
 
 

@@ -102,7 +102,7 @@ class Hearing:
     def lose_session(self, now: float) -> None:
         """Give up all speech whose transcript has not come: it never will.
 
-        What is still being said goes on in the next session, and so is waited for.
+        What is still being said may go on in the next session, and so is waited for.
         """
         for stretch in self._unknown(keys=False):
             if not stretch.speaking:
@@ -123,6 +123,12 @@ class Hearing:
         heard = list(self._stretches.values())
         self.clear()
         return heard
+
+    def known(self) -> list[str]:
+        """Return all words, the last that will be taken; none if nothing was understood."""
+        self.expire(inf)
+        words = [stretch.words for stretch in self.take() if stretch.words]
+        return words if set(words) - {self._lines.inaudible} else []
 
     def clear(self) -> None:
         """Forget all that was heard."""

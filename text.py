@@ -35,8 +35,8 @@ INAUDIBLE = re.compile(
 )
 
 # Where a sentence may end: at a control marker, which takes the full stop after it along, and isn't
-# the text of a link; at a line break; at a full stop of Chinese or Japanese; at another, once the
-# next word has begun. What may become one of these with the next letters is pending.
+# the text of an inline link; at a line break; at a full stop of Chinese or Japanese; at another,
+# once the next word has begun. What may become one of these with the next letters is pending.
 PLACE = re.compile(
     rf"(?P<marker>{CONTROL}(?P<after>[.!?…]|(?=[^.!?…(])))"
     r"|(?P<line>\n)"

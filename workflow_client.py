@@ -29,7 +29,7 @@ from settings import Settings
 
 RETRY_PAUSES = (0.5, 1, 2)  # seconds
 RETRY_AFTER_SECONDS = 5  # the longest pause that a server may ask for; a caller waits for it
-START_SECONDS = 5  # a request for a conversation may take, and none begins later; Twilio waits 15
+START_SECONDS = 5  # the longest for one request, after which no retry begins; Twilio waits 15
 WARM_SECONDS = 180  # how long idle connections are kept; Azure forgets them after 240
 LONGEST_METADATA = 512  # letters
 TURN_SECONDS = 10  # the longest wait for a reply to a call's earlier stream; it may hang

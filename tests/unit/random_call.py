@@ -527,8 +527,7 @@ class RandomCall(Port):
     def hold(self, reason: str) -> None:
         assert self.voice.troubled, f"on hold for nothing: {reason}"
         assert reason in REASONS
-        words = self.caller.words
-        assert self.caller.awaited or not words.untold, f"the workflow never hears {words.untold}"
+        self._check_told()
         self._end("hold")
 
     def give_up(self, reason: str) -> None:
@@ -567,6 +566,13 @@ class RandomCall(Port):
         assert not self.workflow.missed, f"{how} before {self.workflow.missed}"
         *_, last = self.voice.attempts.values()
         assert self.line.played[last.mark] > 0.9 * last.whole_ms, f"{how} before {last}"
+
+    def _check_told(self) -> None:
+        """Check that the workflow knows of all that was understood."""
+        self.caller.forget_unknown()
+        words = self.caller.words
+        assert not words.untold, f"the workflow never hears {words.untold}"
+        assert not words.keys_untold, f"the workflow never hears of {words.pressed}"
 
     def _check_report(self, message: str) -> None:
         reports = CUT_IN.findall(message)
@@ -608,13 +614,10 @@ class RandomCall(Port):
 
     def lose_stream(self) -> None:
         """Have the stream break off: all that was understood must have been told."""
-        self.caller.forget_unknown()
         self.rules.stream_lost()
+        self._check_told()
         self.open = False
         self.ends.append("lost")
-        words = self.caller.words
-        assert not words.untold, f"the workflow never hears {words.untold}"
-        assert not words.keys_untold, f"the workflow never hears of {words.pressed}"
 
     def _open_session(self) -> None:
         if not self.voice.live:

@@ -1378,6 +1378,16 @@ def test_what_waits_for_a_busy_workflow_is_told_before_a_hold_in_one_message(
     assert [name for name, *_ in call.done][-1] == "hold", "it is told first, and only once"
 
 
+def test_what_is_keyed_is_told_before_a_hold() -> None:
+    call = greeted()
+    call.rules.voice_lost("closed")
+    for digit in "4711":
+        call.rules.key(digit)
+        call.wait(0.9)
+    assert call.asked == [LINES.keys.replace("{}", "4711")]
+    assert [name for name, *_ in call.done] == ["ask", "hold"]
+
+
 @pytest.mark.parametrize("remarks", [["Two."], ["Two.", "Three."]])
 def test_what_waits_is_told_when_the_stream_is_lost(remarks: list[str]) -> None:
     call = greeted()
@@ -1407,10 +1417,11 @@ def test_nothing_is_told_of_words_that_nobody_understood_when_the_stream_is_lost
 ) -> None:
     call = greeted()
     call.rules.caller_speaks("i1")
-    call.rules.caller_said("i1", understood)
     call.rules.caller_speaks("i2")
+    call.rules.caller_said("i1", understood)
     call.rules.stream_lost()
     assert call.asked == []
+    assert call.noticed == []
 
 
 @pytest.mark.parametrize("action", [HANG_UP, TRANSFER])
@@ -1601,6 +1612,22 @@ def test_who_does_not_hear_the_words_before_an_action_is_asked_instead(action: s
     call.wait(1)
     assert call.said == ["Bad words.", LINES.apology]
     assert call.ended == []
+
+
+@pytest.mark.parametrize("action", [HANG_UP, TRANSFER])
+def test_an_action_that_comes_after_its_words_were_filtered_is_not_done_either(action: str) -> None:
+    call = greeted()
+    call.caller_says("Bye.")
+    call.rules.reply_piece(1, "Bad words.")
+    call.voice_fails(Outcome.FILTERED, "content_filter")
+    call.workflow_replies(1, action)
+    call.wait(0.3)
+    call.caller_hears()
+    call.wait(1)
+    assert call.ended == []
+    call.caller_says("I said goodbye.", "i2")
+    call.workflow_replies(2, action)
+    assert len(call.ended) == 1, "the next reply may act again"
 
 
 def test_a_call_ends_though_its_goodbye_is_filtered() -> None:

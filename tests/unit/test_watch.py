@@ -211,7 +211,7 @@ def test_a_stream_is_given_up_though_its_reader_waits_to_send_to_realtime(
     call.handler.look(stream.quiet_since + 10.1)
     eventually(lambda: not CALLS, "end of the call")
     call.twilio.abort()
-    talker.join()
+    talker.join(10)
 
 
 def test_a_stream_ends_under_the_lock_so_that_nothing_is_asked_behind_its_end(
