@@ -35,6 +35,7 @@ SETTINGS = {
     "AGENT_WORKFLOW_ID": "workflow.json",
     "GREETING": script.GREETING,
     "MAX_CALLS": "0",
+    "WEB_CONCURRENCY": "1",  # of which gunicorn itself takes no blank
 }
 """What the app is told of all this, in its environment."""
 
