@@ -9,7 +9,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,17 +63,8 @@ def running(
     port = str(reserved)
     given = environment({**GOOD, "PORT": port, **changes}) if env is None else {**env, "PORT": port}
     process = Process(COMMANDS[command], given, cwd)
-
-    def is_up() -> bool:
-        assert process.alive, process.output
-        try:
-            urllib.request.urlopen(f"{reserved.url}/health", timeout=5).close()
-        except OSError:
-            return False
-        return True
-
     try:
-        eventually(is_up, "answer on /health", 30)
+        process.wait_until_it_serves(reserved.url)
         yield process
     finally:
         process.stop()
@@ -95,7 +85,7 @@ def run_python(code: str, cwd: Path) -> str:
     env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     command = [sys.executable, "-W", "error::RuntimeWarning", "-c", code]
     done = subprocess.run(
-        command, cwd=cwd, env=env, capture_output=True, text=True, timeout=30, check=False
+        command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
