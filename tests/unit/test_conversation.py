@@ -1543,12 +1543,18 @@ def test_words_lost_with_a_session_are_asked_for() -> None:
     assert call.said == [LINES.say_again]
 
 
-def test_who_was_speaking_when_a_session_was_lost_may_go_on_in_the_next() -> None:
+def cut_off_while_speaking() -> RuledCall:
+    """Return a call with its second session: the first was lost while the caller spoke."""
     call = greeted()
     call.rules.caller_speaks("i1")
     call.rules.voice_lost("close 1001")
     call.wait(0.6)
     call.rules.voice_ready()
+    return call
+
+
+def test_who_was_speaking_when_a_session_was_lost_may_go_on_in_the_next() -> None:
+    call = cut_off_while_speaking()
     call.caller_says("for Thursday, please.", "i2", seconds=1)
     call.wait(call.limits.transcript)
     assert LINES.say_again not in call.said
@@ -1556,11 +1562,7 @@ def test_who_was_speaking_when_a_session_was_lost_may_go_on_in_the_next() -> Non
 
 
 def test_who_was_speaking_when_a_session_was_lost_and_does_not_go_on_is_asked_to() -> None:
-    call = greeted()
-    call.rules.caller_speaks("i1")
-    call.rules.voice_lost("close 1001")
-    call.wait(0.6)
-    call.rules.voice_ready()
+    call = cut_off_while_speaking()
     call.wait(call.limits.transcript)
     assert call.said == [LINES.say_again]
 
