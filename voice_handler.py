@@ -336,8 +336,8 @@ class VoiceHandler:
 
     def _do(self, action: Callable[[Call], None], name: str) -> None:
         """Do what takes Twilio's REST API some time, in a thread of its own."""
-        # It may have been started, or replaced, since the stream began
-        conversation = self._workflow.conversation(self.call.sid)
+        # It may have been started, or replaced, since the stream began; or is being so just now
+        conversation = self._workflow.conversation(self.call.sid) or self.call.conversation
         call = replace(self.call, conversation=conversation)
         Thread(target=self._control_call, args=(action, call, name), daemon=True).start()
 

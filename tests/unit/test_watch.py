@@ -8,6 +8,7 @@ import re
 import socket
 from base64 import b64encode
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -174,6 +175,17 @@ def test_a_call_whose_conversation_began_late_comes_back_to_it_from_a_transfer(
     call.send("dtmf", dtmf={"digit": "#"})
     (transferred,) = eventually(lambda: call.transfers.asked, "transfer")
     assert [transferred.conversation] == list(call.openai.conversations)
+
+
+def test_a_call_whose_conversation_is_being_replaced_comes_back_to_the_one_it_had(
+    call: SilentCall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WorkflowClient, "conversation", lambda *_: "")
+    call.handler.call = replace(call.handler.call, conversation="conv_lost")
+    call.openai.brain.reply = lambda *_: "[transfer]"
+    call.send("dtmf", dtmf={"digit": "#"})
+    (transferred,) = eventually(lambda: call.transfers.asked, "transfer")
+    assert transferred.conversation == "conv_lost"  # where the workflow is told of the loss
 
 
 def test_a_stream_that_is_silent_for_ten_seconds_is_given_up(call: SilentCall) -> None:
