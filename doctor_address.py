@@ -66,6 +66,7 @@ def serve(examination: Examination) -> None:
     poll_seconds = 0.05
     READY.set()  # or the first request would take this for a wrong start
     Thread(target=server.serve_forever, args=(poll_seconds,), daemon=True).start()
+    examination.callback(server.server_close)  # its own thread may do so only a moment later
     examination.callback(server.shutdown)
 
 
