@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import subprocess
 import sys
 
 import pytest
 
 from tools.harness import Process, Service
+from tools.simulator.loop_thread import LoopThread
 
 
 def test_what_one_test_made_fail_works_in_the_next(service: Service) -> None:
@@ -30,6 +33,25 @@ def test_a_child_that_ends_while_it_is_counted_is_left_out(
     monkeypatch.setattr(Process, "pids", property(lambda process: next(lists, pids)))
     assert service.held() == held
     assert next(lists, None) is None
+
+
+def test_a_loop_that_is_over_says_nothing_in_later_tests(caplog: pytest.LogCaptureFixture) -> None:
+    """asyncio logs whatever is still pending when it is collected: a server's connection, say."""
+    loop = LoopThread("loop of a server")
+    loop.start()
+    cancelled: list[str] = []
+    loop.do(lambda: asyncio.ensure_future(_wait_for_ever(cancelled)))
+    loop.stop()
+    gc.collect()
+    assert cancelled == ["cancelled"]
+    assert caplog.messages == []
+
+
+async def _wait_for_ever(cancelled: list[str]) -> None:
+    try:
+        await asyncio.Event().wait()
+    finally:
+        cancelled.append("cancelled")
 
 
 @pytest.mark.xdist_group("together")

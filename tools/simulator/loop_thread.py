@@ -23,21 +23,32 @@ class LoopThread:
         self._name = name
         self._on_crash = on_crash
         self._loop: asyncio.AbstractEventLoop
+        self._over: asyncio.Event
         self._thread: threading.Thread
 
     def start(self) -> None:
-        """Start the thread."""
-        self._loop = asyncio.new_event_loop()
-        run = self._loop.run_forever
-        self._thread = threading.Thread(target=run, name=self._name, daemon=True)
+        """Start the thread, and return once its loop runs."""
+        started = threading.Event()
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._live(started)), name=self._name, daemon=True
+        )
         self._thread.start()
+        started.wait()
+
+    async def _live(self, started: threading.Event) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._over = asyncio.Event()
+        started.set()
+        await self._over.wait()
 
     def stop(self) -> None:
-        """End the loop and its thread; what is still running on it is dropped."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        """Cancel every task that is still on the loop, whoever started it, and end the thread.
+
+        A task that were only dropped would be logged by asyncio whenever it is collected, and so in
+        the midst of another test.
+        """
+        self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join()
-        self._loop.run_until_complete(self._loop.shutdown_default_executor())
-        self._loop.close()
 
     def run(self, work: Coroutine[Any, Any, T], timeout: float = 30) -> T:
         """Run a coroutine on the loop and return its result. Raise AssertionError if it hangs."""

@@ -57,7 +57,7 @@ class Tunnel:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.run(self._close())
+        self._loop.do(self._server.close)
         self._loop.stop()
 
     # On the loop from here on
@@ -65,10 +65,6 @@ class Tunnel:
     async def _open(self) -> None:
         self._server = await asyncio.start_server(self._take, "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-
-    async def _close(self) -> None:
-        self._server.close()
-        await self._loop.cancel_tasks()
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._loop.spawn(self._carry(reader, writer))
