@@ -40,12 +40,15 @@ def dispatch(raw: bytes, name: str, handlers: Mapping[str, Handler], target: obj
         handler.method(target, *texts, *values)
 
 
-def parse(raw: bytes) -> Any:
-    """Read JSON in UTF-8. Raises NotUnderstood."""
+def parse(raw: str | bytes) -> dict[str, Any]:
+    """Read a JSON object, in UTF-8. Raises NotUnderstood."""
     try:
-        return json.loads(raw)
+        message = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise NotUnderstood(f"no JSON: {error}") from error
+    if not isinstance(message, dict):
+        raise NotUnderstood("no JSON object")
+    return message
 
 
 def text(message: Any, path: str) -> str:

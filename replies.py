@@ -12,17 +12,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    OnErrorOmit,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
-from pydantic import ValidatorFunctionWrapHandler as Validator
-
 from cost import RESPONSE, RUN, Usage
+from messages import find, parse
 
 NO_TOOLS = "the workflow asked for a tool's output; this service runs no tools"
 # What OpenAI says of a conversation that refuses whatever is said next: it is too long, or holds
@@ -31,6 +22,15 @@ BROKEN = re.compile(
     r"context_length_exceeded|context window|maximum context length"
     r"|No tool (?:output|call) found|without its required|Item with id \S+ not found"
 )
+# Where an event tells what went wrong: each is a text, or an object with these fields
+FAULTS = (
+    "error",
+    "response.error",
+    "response.incomplete_details",
+    "last_error",
+    "incomplete_details",
+)
+FAULT_FIELDS = ("code", "message", "reason")
 # Of a part: with it, however short, it is said; a tool may be at work before the next begins
 END = "\n\n"
 # Half of an escaped letter beyond U+FFFF is allowed in JSON, but is no text
@@ -38,31 +38,7 @@ LETTER = r"\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w"
 HALF_LETTER = r"\\u[dD][89a-fA-F]\w\w"
 LETTERS = re.compile(rf"({LETTER})|{HALF_LETTER}")
 
-
-class Lenient(BaseModel):
-    """An object of OpenAI's. A field that isn't as expected counts as absent."""
-
-    model_config = ConfigDict(frozen=True)  # so that defaults needn't be copied
-
-    @field_validator("*", mode="wrap")
-    @classmethod
-    def _or_default(cls, value: object, validate: Validator, info: ValidationInfo) -> object:
-        try:
-            return validate(value)
-        except ValidationError:
-            return cls.model_fields[str(info.field_name)].default
-
-
-class Problem(Lenient):
-    """Why there is no whole reply."""
-
-    code: str = ""
-    message: str = ""
-    reason: str = ""
-
-    def __str__(self) -> str:
-        """Tell it in a line."""
-        return joined(self.code, self.message, self.reason)
+Event = dict[str, Any]  # JSON
 
 
 def is_broken(fault: str) -> bool:
@@ -70,14 +46,45 @@ def is_broken(fault: str) -> bool:
     return bool(BROKEN.search(fault))
 
 
-def whole_letters(data: str) -> str:
-    """Leave halves of letters out of JSON."""
-    return LETTERS.sub(r"\1", data) if r"\u" in data else data
+# --- events -------------------------------------------------------------------------------------
 
 
-def joined(*words: object) -> str:
+def read_event(data: str) -> Event:
+    """Read an event, and leave out halves of letters. Raises NotUnderstood."""
+    whole_letters = LETTERS.sub(r"\1", data) if r"\u" in data else data
+    return parse(whole_letters)
+
+
+def text_at(event: Any, path: str) -> str:
+    """Return the text at a dotted path; "" if there is none."""
+    value = find(event, path)
+    return value if isinstance(value, str) else ""
+
+
+def index_at(event: Any, path: str) -> int:
+    """Return the number at a dotted path; 0 if there is none."""
+    value = find(event, path)
+    return value if isinstance(value, int) else 0
+
+
+def list_at(event: Any, path: str) -> list[Any]:
+    """Return the list at a dotted path; an empty one if there is none."""
+    value = find(event, path)
+    return value if isinstance(value, list) else []
+
+
+def fault_of(event: Event) -> str:
+    """Return what an event says went wrong, in a line; "" if nothing did."""
+    told = [text_at(event, "code"), text_at(event, "message")]
+    for fault in FAULTS:
+        told.append(text_at(event, fault))
+        told += [text_at(event, f"{fault}.{field}") for field in FAULT_FIELDS]
+    return joined(*told)
+
+
+def joined(*words: str) -> str:
     """Join what there is of these."""
-    return " ".join(filter(None, map(str, words)))
+    return " ".join(filter(None, words))
 
 
 class Said:
@@ -127,67 +134,6 @@ def remainder(whole: str, said: str) -> str:
 # --- Responses ----------------------------------------------------------------------------------
 
 
-class ContentPart(Lenient):
-    """A part of an item: text or a refusal, which are said, or reasoning, which isn't."""
-
-    type: str = ""
-    text: str = ""
-    refusal: str = ""
-
-    @property
-    def words(self) -> str:
-        """What of it is said."""
-        words = {"output_text": self.text, "refusal": self.refusal}
-        return words.get(self.type, "")
-
-
-class Item(Lenient):
-    """An item of a Response: a message, a call of a tool, or something else."""
-
-    type: str = ""
-    call_id: str = ""
-    content: tuple[OnErrorOmit[ContentPart], ...] = ()
-
-
-class Response(Lenient):
-    """A Response as it ended."""
-
-    model: str = ""
-    usage: Any = None
-    output: tuple[OnErrorOmit[Item], ...] = ()
-    error: Problem = Problem()
-    incomplete_details: Problem = Problem()
-
-
-class ResponseEvent(Lenient):
-    """An event of a streamed Response, of whichever type."""
-
-    type: str = ""
-    output_index: int = 0
-    content_index: int = 0
-    delta: str = ""
-    text: str = ""
-    refusal: str = ""
-    part: ContentPart = ContentPart()
-    item: Item = Item()
-    response: Response = Response()
-    code: str = ""
-    message: str = ""
-    error: Problem | str = ""
-
-    @property
-    def place(self) -> tuple[int, int]:
-        """Which part of the reply it is about."""
-        return self.output_index, self.content_index
-
-    @property
-    def fault(self) -> str:
-        """Which error it tells of, if any."""
-        response = self.response
-        itself = joined(self.code, self.message, self.error)
-        return joined(itself, response.error, response.incomplete_details)
-
-
 class ResponseReply:
     """A Response while it is read: its text, the tools that it asks for, and how it ended."""
 
@@ -195,73 +141,79 @@ class ResponseReply:
         """Begin with nothing."""
         self.tool_calls: set[str] = set()
         self._said = Said()
-        self._end = ResponseEvent()
+        self._end: Event = {}
 
     @property
     def failure(self) -> str:
         """Why it is no whole reply; "" if it is one."""
         if self.tool_calls:
             return NO_TOOLS
-        if self._end.type == "response.completed":
+        kind = text_at(self._end, "type")
+        if kind == "response.completed":
             return ""
-        how = joined(self._end.type, self._end.fault)
+        how = joined(kind, fault_of(self._end))
         return f"the reply broke off: {how or 'the stream ended'}"
 
     @property
     def usage(self) -> Usage:
         """What it used."""
-        return Usage(self._end.response.model, RESPONSE, self._end.response.usage)
+        model = text_at(self._end, "response.model")
+        return Usage(model, RESPONSE, find(self._end, "response.usage"))
 
     @property
     def conversation_is_broken(self) -> bool:
         """Whether nothing was said since the conversation takes no more messages."""
-        return is_broken(self._end.fault) and not self._said
+        return is_broken(fault_of(self._end)) and not self._said
 
     def take(self, data: str) -> str:
-        """Take the next event, JSON; return the text that it adds. Raises ValidationError."""
-        event = ResponseEvent.model_validate_json(whole_letters(data))
-        handler = self._handlers.get(event.type)
+        """Take the next event, JSON; return the text that it adds. Raises NotUnderstood."""
+        event = read_event(data)
+        handler = self._handlers.get(text_at(event, "type"))
         return handler(self, event) if handler else ""
 
-    def _on_delta(self, event: ResponseEvent) -> str:
-        return self._said.add(event.place, event.delta)
+    def _on_delta(self, event: Event) -> str:
+        return self._said.add(place(event), text_at(event, "delta"))
 
-    def _on_text_done(self, event: ResponseEvent) -> str:
-        return self._said.complete(event.place, event.text or event.refusal)
+    def _on_text_done(self, event: Event) -> str:
+        return self._said.complete(place(event), text_at(event, "text"))
 
-    def _on_part_done(self, event: ResponseEvent) -> str:
-        return self._said.complete(event.place, event.part.words)
+    def _on_refusal_done(self, event: Event) -> str:
+        return self._said.complete(place(event), text_at(event, "refusal"))
 
-    def _on_item_done(self, event: ResponseEvent) -> str:
-        self._note_tool(event.item)
+    def _on_part_done(self, event: Event) -> str:
+        return self._said.complete(place(event), words(find(event, "part")))
+
+    def _on_item_done(self, event: Event) -> str:
+        self._note_tool(find(event, "item"))
+        output_index, _ = place(event)
         added = ""
-        for index, part in enumerate(event.item.content):
-            added += self._said.complete((event.output_index, index), part.words)
+        for content_index, part in enumerate(list_at(event, "item.content")):
+            added += self._said.complete((output_index, content_index), words(part))
         return added
 
-    def _on_end(self, event: ResponseEvent) -> str:
+    def _on_end(self, event: Event) -> str:
         self._end = event
-        output = event.response.output
+        output = list_at(event, "response.output")
         for item in output:
             self._note_tool(item)
-        texts = [part.words for item in output for part in item.content]
+        texts = [words(part) for item in output for part in list_at(item, "content")]
         # All at once: servers that imitate OpenAI may have counted the parts in another way before
         return self._said.complete_all(filter(None, texts))
 
-    def _on_error(self, event: ResponseEvent) -> str:
-        if event.fault:
+    def _on_error(self, event: Event) -> str:
+        if fault_of(event):
             self._end = event
         return ""
 
-    def _note_tool(self, item: Item) -> None:
-        if item.type == "function_call":
-            self.tool_calls.add(item.call_id)
+    def _note_tool(self, item: Any) -> None:
+        if text_at(item, "type") == "function_call":
+            self.tool_calls.add(text_at(item, "call_id"))
 
-    _handlers: ClassVar[dict[str, Callable[[ResponseReply, ResponseEvent], str]]] = {
+    _handlers: ClassVar[dict[str, Callable[[ResponseReply, Event], str]]] = {
         "response.output_text.delta": _on_delta,
         "response.refusal.delta": _on_delta,
         "response.output_text.done": _on_text_done,
-        "response.refusal.done": _on_text_done,
+        "response.refusal.done": _on_refusal_done,
         "response.content_part.done": _on_part_done,
         "response.output_item.done": _on_item_done,
         "response.completed": _on_end,
@@ -272,52 +224,22 @@ class ResponseReply:
     }
 
 
+def place(event: Event) -> tuple[int, int]:
+    """Return which part of a Response an event is about."""
+    return index_at(event, "output_index"), index_at(event, "content_index")
+
+
+def words(part: Any) -> str:
+    """Return what of a part of an item is said: text or a refusal, and no reasoning."""
+    kind = text_at(part, "type")
+    if kind == "output_text":
+        return text_at(part, "text")
+    if kind == "refusal":
+        return text_at(part, "refusal")
+    return ""
+
+
 # --- Assistants ---------------------------------------------------------------------------------
-
-
-class MessageText(Lenient):
-    """The text of a part of a message."""
-
-    value: str = ""
-
-
-class MessagePart(Lenient):
-    """A part of a message: text, or a refusal."""
-
-    text: MessageText = MessageText()
-    refusal: str = ""
-
-
-class Message(Lenient):
-    """A message, or what is added to it."""
-
-    content: tuple[OnErrorOmit[MessagePart], ...] = ()
-
-    @property
-    def words(self) -> str:
-        """What of it is said."""
-        return "".join(part.text.value or part.refusal for part in self.content)
-
-
-class RunEvent(Message):
-    """An event of a streamed run: by its `object`, a message's delta, a message, or the run."""
-
-    object: str = ""
-    status: str = ""
-    model: str = ""
-    usage: Any = None
-    delta: Message = Message()
-    last_error: Problem = Problem()
-    incomplete_details: Problem = Problem()
-    code: str = ""
-    message: str = ""
-    error: Problem | str = ""
-
-    @property
-    def fault(self) -> str:
-        """Which error it tells of, if any."""
-        itself = joined(self.code, self.message, self.error)
-        return joined(itself, self.last_error, self.incomplete_details)
 
 
 class RunReply:
@@ -327,56 +249,63 @@ class RunReply:
         """Begin with nothing."""
         self._said = Said()
         self._messages = 0  # that are complete
-        self._end = RunEvent()
+        self._end: Event = {}
 
     @property
     def failure(self) -> str:
         """Why it is no whole reply; "" if it is one."""
         if self.asks_for_tools:
             return NO_TOOLS
-        if self._end.status == "completed":
+        status = text_at(self._end, "status")
+        if status == "completed":
             return ""
-        how = joined(self._end.status, self._end.fault)
+        how = joined(status, fault_of(self._end))
         return f"the run broke off: {how or 'the stream ended'}"
 
     @property
     def usage(self) -> Usage:
         """What it used."""
-        return Usage(self._end.model, RUN, self._end.usage)
+        return Usage(text_at(self._end, "model"), RUN, find(self._end, "usage"))
 
     @property
     def asks_for_tools(self) -> bool:
         """Whether the run waits for a tool's output."""
-        return self._end.status == "requires_action"
+        return text_at(self._end, "status") == "requires_action"
 
     def take(self, data: str) -> str:
-        """Take the next event, JSON; return the text that it adds. Raises ValidationError."""
-        event = RunEvent.model_validate_json(whole_letters(data))
-        handler = self._handlers.get(event.object)
+        """Take the next event, JSON; return the text that it adds. Raises NotUnderstood."""
+        event = read_event(data)
+        handler = self._handlers.get(text_at(event, "object"))
         return handler(self, event) if handler else ""
 
-    def _on_delta(self, event: RunEvent) -> str:
-        return self._said.add((self._messages, 0), event.delta.words)
+    def _on_delta(self, event: Event) -> str:
+        return self._said.add((self._messages, 0), message_words(find(event, "delta")))
 
-    def _on_message(self, event: RunEvent) -> str:
-        if event.status not in ("completed", "incomplete"):
+    def _on_message(self, event: Event) -> str:
+        if text_at(event, "status") not in ("completed", "incomplete"):
             return ""
-        added = self._said.complete((self._messages, 0), event.words)
+        added = self._said.complete((self._messages, 0), message_words(event))
         self._messages += 1
         return added
 
-    def _on_run(self, event: RunEvent) -> str:
+    def _on_run(self, event: Event) -> str:
         self._end = event
         return ""
 
-    def _on_error(self, event: RunEvent) -> str:
-        if event.fault:
+    def _on_error(self, event: Event) -> str:
+        if fault_of(event):
             self._end = event
         return ""
 
-    _handlers: ClassVar[dict[str, Callable[[RunReply, RunEvent], str]]] = {
+    _handlers: ClassVar[dict[str, Callable[[RunReply, Event], str]]] = {
         "thread.message.delta": _on_delta,
         "thread.message": _on_message,
         "thread.run": _on_run,
         "": _on_error,
     }
+
+
+def message_words(message: Any) -> str:
+    """Return what is said of a message, or of what is added to one."""
+    parts = list_at(message, "content")
+    return "".join(text_at(part, "text.value") or text_at(part, "refusal") for part in parts)

@@ -19,10 +19,10 @@ from zoneinfo import ZoneInfo
 
 import httpx2
 import openai
-from pydantic import ValidationError
 
 from cost import Usage
 from logs import log
+from messages import NotUnderstood
 from opening import LOST, opening_note
 from replies import NO_TOOLS, ResponseReply, RunReply, is_broken
 from settings import Settings
@@ -214,9 +214,8 @@ def read(stream: Streamed, reply: ResponseReply | RunReply, dialogue: Dialogue) 
             continue
         try:
             piece = reply.take(event.data)
-        except ValidationError as error:
-            why = error.errors(include_input=False)[0]["msg"]  # without what was said
-            log.warning("[%s] ignored an odd line of the workflow's: %s", dialogue.call_sid, why)
+        except NotUnderstood as error:
+            log.warning("[%s] ignored an odd line of the workflow's: %s", dialogue.call_sid, error)
             continue
         if piece:
             yield piece

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
+from messages import NotUnderstood
 from replies import NO_TOOLS, ResponseReply, RunReply
 from utils import sentences
 
@@ -350,7 +350,7 @@ def test_an_item_that_is_odd_costs_no_other() -> None:
 @pytest.mark.parametrize("line", ["", "{", "[1]", "7", "null", '"text"', "<html>", '{"delta": "'])
 def test_a_line_that_is_no_object_is_refused(line: str) -> None:
     for reply in (ResponseReply(), RunReply()):
-        with pytest.raises(ValidationError):
+        with pytest.raises(NotUnderstood):
             reply.take(line)
 
 
