@@ -7,7 +7,9 @@ bug of ours.
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 OPTIONAL = "?"  # ends the path of a field that may be missing, or odd, and then is ""
 
@@ -64,6 +66,12 @@ def text(message: Any, path: str) -> str:
     if isinstance(value, int):
         return str(value)
     return ""
+
+
+def get(message: Any, path: str, default: T) -> T:
+    """Return the value at a dotted path; the default if there is none of the default's type."""
+    value = find(message, path)
+    return value if isinstance(value, type(default)) else default
 
 
 def find(message: Any, path: str) -> Any:

@@ -21,11 +21,17 @@ class Heard:
     texts: list[str] = field(default_factory=list)
     keys: int = 0
     ended_at: float | None = None  # the last word
+    known_at: float | None = None  # its transcript; of keys, none is known to be the last
 
     @property
     def words(self) -> int:
         """How many words."""
         return sum(map(count_words, self.texts))
+
+    def drop_noise(self) -> None:
+        """Forget the end of a sound that had no words."""
+        if not self.texts:
+            self.ended_at = None
 
     def __str__(self) -> str:
         """Tell how much, never which keys."""
@@ -51,10 +57,14 @@ class Turn:
 
     @property
     def stages(self) -> dict[str, float]:
-        """How many seconds each stage took, as far as it came."""
+        """How many seconds each stage took, as far as it came.
+
+        A message that waits until the workflow has written its last reply waits for the workflow.
+        """
+        known_at = self.asked_at if self.heard.known_at is None else self.heard.known_at
         times = {
-            TRANSCRIPT: (self.heard.ended_at, self.asked_at),
-            WORKFLOW: (self.asked_at, self.text_at),
+            TRANSCRIPT: (self.heard.ended_at, known_at),
+            WORKFLOW: (known_at, self.text_at),
             VOICE: (self.text_at, self.sound_at),
         }
         return {

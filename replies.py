@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from cost import RESPONSE, RUN, Usage
-from messages import find, parse
+from messages import find, get, parse
 
 NO_TOOLS = "the workflow asked for a tool's output; this service runs no tools"
 # What OpenAI says of a conversation that refuses whatever is said next: it is too long, or holds
@@ -33,10 +33,8 @@ FAULTS = (
 FAULT_FIELDS = ("code", "message", "reason")
 # Of a part: with it, however short, it is said; a tool may be at work before the next begins
 END = "\n\n"
-# Half of an escaped letter beyond U+FFFF is allowed in JSON, but is no text
-LETTER = r"\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w"
-HALF_LETTER = r"\\u[dD][89a-fA-F]\w\w"
-LETTERS = re.compile(rf"({LETTER})|{HALF_LETTER}")
+# Of a letter beyond U+FFFF: allowed in JSON, but no text
+HALF_LETTER = re.compile("[\ud800-\udfff]")
 
 Event = dict[str, Any]  # JSON
 
@@ -49,36 +47,17 @@ def is_broken(fault: str) -> bool:
 # --- events -------------------------------------------------------------------------------------
 
 
-def read_event(data: str) -> Event:
-    """Read an event, and leave out halves of letters. Raises NotUnderstood."""
-    whole_letters = LETTERS.sub(r"\1", data) if r"\u" in data else data
-    return parse(whole_letters)
-
-
-def text_at(event: Any, path: str) -> str:
-    """Return the text at a dotted path; "" if there is none."""
-    value = find(event, path)
-    return value if isinstance(value, str) else ""
-
-
-def index_at(event: Any, path: str) -> int:
-    """Return the number at a dotted path; 0 if there is none."""
-    value = find(event, path)
-    return value if isinstance(value, int) else 0
-
-
 def list_at(event: Any, path: str) -> list[Any]:
     """Return the list at a dotted path; an empty one if there is none."""
-    value = find(event, path)
-    return value if isinstance(value, list) else []
+    return get(event, path, [])
 
 
 def fault_of(event: Event) -> str:
     """Return what an event says went wrong, in a line; "" if nothing did."""
-    told = [text_at(event, "code"), text_at(event, "message")]
+    told = [get(event, "code", ""), get(event, "message", "")]
     for fault in FAULTS:
-        told.append(text_at(event, fault))
-        told += [text_at(event, f"{fault}.{field}") for field in FAULT_FIELDS]
+        told.append(get(event, fault, ""))
+        told += [get(event, f"{fault}.{field}", "") for field in FAULT_FIELDS]
     return joined(*told)
 
 
@@ -148,7 +127,7 @@ class ResponseReply:
         """Why it is no whole reply; "" if it is one."""
         if self.tool_calls:
             return NO_TOOLS
-        kind = text_at(self._end, "type")
+        kind = get(self._end, "type", "")
         if kind == "response.completed":
             return ""
         how = joined(kind, fault_of(self._end))
@@ -157,7 +136,7 @@ class ResponseReply:
     @property
     def usage(self) -> Usage:
         """What it used."""
-        model = text_at(self._end, "response.model")
+        model = get(self._end, "response.model", "")
         return Usage(model, RESPONSE, find(self._end, "response.usage"))
 
     @property
@@ -167,18 +146,18 @@ class ResponseReply:
 
     def take(self, data: str) -> str:
         """Take the next event, JSON; return the text that it adds. Raises NotUnderstood."""
-        event = read_event(data)
-        handler = self._handlers.get(text_at(event, "type"))
-        return handler(self, event) if handler else ""
+        event = parse(data)
+        handler = self._handlers.get(get(event, "type", ""))
+        return HALF_LETTER.sub("", handler(self, event)) if handler else ""
 
     def _on_delta(self, event: Event) -> str:
-        return self._said.add(place(event), text_at(event, "delta"))
+        return self._said.add(place(event), get(event, "delta", ""))
 
     def _on_text_done(self, event: Event) -> str:
-        return self._said.complete(place(event), text_at(event, "text"))
+        return self._said.complete(place(event), get(event, "text", ""))
 
     def _on_refusal_done(self, event: Event) -> str:
-        return self._said.complete(place(event), text_at(event, "refusal"))
+        return self._said.complete(place(event), get(event, "refusal", ""))
 
     def _on_part_done(self, event: Event) -> str:
         return self._said.complete(place(event), words(find(event, "part")))
@@ -206,8 +185,8 @@ class ResponseReply:
         return ""
 
     def _note_tool(self, item: Any) -> None:
-        if text_at(item, "type") == "function_call":
-            self.tool_calls.add(text_at(item, "call_id"))
+        if get(item, "type", "") == "function_call":
+            self.tool_calls.add(get(item, "call_id", ""))
 
     _handlers: ClassVar[dict[str, Callable[[ResponseReply, Event], str]]] = {
         "response.output_text.delta": _on_delta,
@@ -226,16 +205,16 @@ class ResponseReply:
 
 def place(event: Event) -> tuple[int, int]:
     """Return which part of a Response an event is about."""
-    return index_at(event, "output_index"), index_at(event, "content_index")
+    return get(event, "output_index", 0), get(event, "content_index", 0)
 
 
 def words(part: Any) -> str:
     """Return what of a part of an item is said: text or a refusal, and no reasoning."""
-    kind = text_at(part, "type")
+    kind = get(part, "type", "")
     if kind == "output_text":
-        return text_at(part, "text")
+        return get(part, "text", "")
     if kind == "refusal":
-        return text_at(part, "refusal")
+        return get(part, "refusal", "")
     return ""
 
 
@@ -256,7 +235,7 @@ class RunReply:
         """Why it is no whole reply; "" if it is one."""
         if self.asks_for_tools:
             return NO_TOOLS
-        status = text_at(self._end, "status")
+        status = get(self._end, "status", "")
         if status == "completed":
             return ""
         how = joined(status, fault_of(self._end))
@@ -265,24 +244,24 @@ class RunReply:
     @property
     def usage(self) -> Usage:
         """What it used."""
-        return Usage(text_at(self._end, "model"), RUN, find(self._end, "usage"))
+        return Usage(get(self._end, "model", ""), RUN, find(self._end, "usage"))
 
     @property
     def asks_for_tools(self) -> bool:
         """Whether the run waits for a tool's output."""
-        return text_at(self._end, "status") == "requires_action"
+        return get(self._end, "status", "") == "requires_action"
 
     def take(self, data: str) -> str:
         """Take the next event, JSON; return the text that it adds. Raises NotUnderstood."""
-        event = read_event(data)
-        handler = self._handlers.get(text_at(event, "object"))
-        return handler(self, event) if handler else ""
+        event = parse(data)
+        handler = self._handlers.get(get(event, "object", ""))
+        return HALF_LETTER.sub("", handler(self, event)) if handler else ""
 
     def _on_delta(self, event: Event) -> str:
         return self._said.add((self._messages, 0), message_words(find(event, "delta")))
 
     def _on_message(self, event: Event) -> str:
-        if text_at(event, "status") not in ("completed", "incomplete"):
+        if get(event, "status", "") not in ("completed", "incomplete"):
             return ""
         added = self._said.complete((self._messages, 0), message_words(event))
         self._messages += 1
@@ -308,4 +287,4 @@ class RunReply:
 def message_words(message: Any) -> str:
     """Return what is said of a message, or of what is added to one."""
     parts = list_at(message, "content")
-    return "".join(text_at(part, "text.value") or text_at(part, "refusal") for part in parts)
+    return "".join(get(part, "text.value", "") or get(part, "refusal", "") for part in parts)

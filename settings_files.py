@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
 
+from messages import find
 from settings_env import Values, filled, read_env_file
-from settings_json import Json, at, json_object
+from settings_json import Json, json_object
 from settings_values import kind_of, nearest
 
 HERE = Path(__file__).parent
@@ -84,16 +85,16 @@ def _faults_of_today(session: Json) -> Iterator[str]:
     if session.get("output_modalities", ["audio"]) != ["audio"]:
         yield 'output_modalities: set it to ["audio"]'
     for path in ("audio.input.format", "audio.output.format"):
-        if at(session, path) not in FORMATS:
+        if find(session, path) not in FORMATS:
             yield f'{path}: use {{"type": "audio/pcmu"}}, or {{"type": "audio/pcm", "rate": 24000}}'
     for path, (least, most) in BOUNDS.items():
-        if not _is_within(at(session, path), least, most):
+        if not _is_within(find(session, path), least, most):
             yield f"{path}: expected a number from {least} to {most}"
     for name in _names(session):
         yield from _misspelt(name, SESSION_NAMES)
     yield from _instruction_faults(session)
-    yield from _transcription_faults(at(session, "audio.input.transcription"))
-    yield from _turn_faults(at(session, "audio.input.turn_detection"))
+    yield from _transcription_faults(find(session, "audio.input.transcription"))
+    yield from _turn_faults(find(session, "audio.input.turn_detection"))
 
 
 def _is_within(value: Any, least: float, most: float) -> bool:
@@ -121,7 +122,7 @@ def _is_agents_prompt(text: str) -> bool:
 
 def _transcription_faults(transcription: Any) -> Iterator[str]:
     where = "audio.input.transcription"
-    model = at(transcription, "model")
+    model = find(transcription, "model")
     if not isinstance(model, str) or not model.strip():
         yield f'{where}: name a "model", such as "gpt-transcribe"'
         return
@@ -151,18 +152,18 @@ def _are_codes(languages: Any) -> bool:
 
 def _turn_faults(turns: Any) -> Iterator[str]:
     where = "audio.input.turn_detection"
-    if at(turns, "type") not in ("server_vad", "semantic_vad"):
+    if find(turns, "type") not in ("server_vad", "semantic_vad"):
         yield f'{where}.type: set it to "server_vad" or "semantic_vad"'
     for name in ("create_response", "interrupt_response"):
-        if at(turns, name) is not False:
+        if find(turns, name) is not False:
             yield f'{where}: set "{name}": false'
-    if at(turns, "idle_timeout_ms") is not None:
+    if find(turns, "idle_timeout_ms") is not None:
         yield f"{where}.idle_timeout_ms: remove it; the model would improvise; see IDLE_SECONDS"
 
 
 def pinned_languages(session: Json) -> list[str]:
     """Return the codes of the languages that are heard, such as ["en"]; [] if it doesn't tell."""
-    transcription = at(session, "audio.input.transcription")
+    transcription = find(session, "audio.input.transcription")
     one = transcription.get("language")
     return list(transcription.get("languages") or filter(None, [one]))
 
@@ -193,7 +194,7 @@ def workflow_faults(workflow: Json) -> Iterator[str]:
     yield from _model_faults(workflow.get("model"))
     if not isinstance(workflow.get("instructions", ""), str):
         yield "instructions: expected one text"
-    if at(workflow, "text.format.type") not in (None, "text"):
+    if find(workflow, "text.format.type") not in (None, "text"):
         yield "text.format: remove it; the caller would hear JSON"
     for name in workflow:
         yield from _name_faults(name)
@@ -232,7 +233,7 @@ def _model_faults(model: Any) -> Iterator[str]:
 
 
 def _tool_faults(tool: Any) -> Iterator[str]:
-    kind = at(tool, "type")
+    kind = find(tool, "type")
     if not isinstance(kind, str):
         yield 'expected an object with a "type"'
     elif kind in OUR_TOOLS:
@@ -256,7 +257,7 @@ def with_secrets(workflow: Json) -> Json:
 
 
 def _variable_of(tool: Any) -> str:
-    secret = str(at(tool, "authorization"))
+    secret = str(find(tool, "authorization"))
     found = re.fullmatch(r"\$(\w+)", secret)
     return found[1] if found else ""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +86,3 @@ def _reason(error: json.JSONDecodeError) -> str:
         if error.msg.startswith(beginning):
             return advice
     return f"not JSON, from column {error.colno} on"
-
-
-def at(content: Any, path: str) -> Any:
-    """Return what stands at a dotted path; None if nothing does."""
-    for name in path.split("."):
-        content = content.get(name) if isinstance(content, Mapping) else None
-    return content

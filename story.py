@@ -12,6 +12,7 @@ from typing import Any
 import metrics
 from call import Call
 from cost import Cost, Usage
+from hearing import spoken
 from logs import log, mask_numbers
 from record import GREETING, Heard, Totals, Turn
 from speech import HANG_UP, TRANSFER, Kind
@@ -95,7 +96,7 @@ class Story(Witness):
     def transfers(self) -> None:
         """Tell that the caller is to be put through."""
         self.ends(TRANSFER)
-        self._tell("transfer", "puts the caller through to TRANSFER_NUMBER")
+        self._tell("transfer", "transferring the caller to TRANSFER_NUMBER")
 
     def leaves(self, how: str, why: str) -> None:
         """Tell that the caller is left to Twilio's own voice."""
@@ -140,13 +141,16 @@ class Story(Witness):
     def caller_stopped(self, seconds_ago: float) -> None:
         """Note when the last word was said."""
         self._heard.ended_at = self._clock() - seconds_ago
+        self._heard.known_at = None
 
-    def caller_said(self, words: str) -> None:
+    def caller_said(self, transcript: str) -> None:
         """Note a transcript; one without words is of a noise."""
-        if words.strip():
-            self._heard.texts.append(words.strip())
-        elif not self._heard.texts:
-            self._heard.ended_at = None
+        words = spoken(transcript)
+        if words:
+            self._heard.texts.append(words)
+            self._heard.known_at = self._clock()
+        else:
+            self._heard.drop_noise()
 
     def noise(self, seconds: float) -> None:
         """Tell of a sound without words."""
@@ -155,11 +159,12 @@ class Story(Witness):
     def key_pressed(self) -> None:
         """Count a key; which one is nobody's business."""
         self._heard.keys += 1
+        self._heard.known_at = None  # others may follow
 
     def not_understood(self) -> None:
         """Tell that the caller spoke, and nothing of it was understood."""
         self._totals.not_understood += 1
-        self._heard = Heard()
+        self._heard.drop_noise()
         self._tell("not_understood", "the caller's words could not be made out")
 
     def prompts(self) -> None:
@@ -169,7 +174,7 @@ class Story(Witness):
     def takes_leave(self, why: str) -> None:
         """Tell that the line ends the call by itself."""
         self._leave = why
-        self._tell("leave", f"takes leave: {why}")
+        self._tell("leave", f"saying goodbye: {why}")
 
     # --- turns ------------------------------------------------------------------------------------
 

@@ -87,7 +87,7 @@ class TwilioCalls:
             except (requests.HTTPError, requests.ConnectionError) as error:
                 if error.response is not None and not is_passing(error.response.status_code):
                     raise
-                again = f"asks Twilio again in {pause:.1f} s, time {number}"
+                again = f"retrying Twilio in {pause:.1f} s, attempt {number}"
                 log.warning("[%s] %s: %s", call.sid, again, error)
             sleep(pause)
         return self._post(call, REST_SECONDS, **change)

@@ -3,44 +3,66 @@
 import re
 from collections.abc import Callable, MutableSequence
 from time import monotonic
+from typing import NamedTuple
 
 from places import VOICE_FAILURE, WORKFLOW_FAILURE
 
 FORGET_SECONDS = 900.0  # without another call, a failure is no news any more
 
-# What a reason may hold, and what everybody may be told of it. A reason itself stays in the log:
-# it may quote a key or a caller.
-CAUSES = {
-    r"(HTTP|code:) 401|invalid_api_key": "the API key is refused",
-    r"insufficient_quota|billing_(hard_limit_reached|not_active)": "the quota is used up",
-    r"(HTTP|code:) 404|model_not_found": "the model or the agent does not exist",
-    r"(HTTP|code:) 403|(account|organization)_deactivated": "access is refused",
-    r"\(\w+ session\b|beta_api_shape": "the voice session is refused",
-}
-OTHER = "it fails, or can't be reached"
-TROUBLES = ("", *dict.fromkeys(CAUSES.values()), OTHER)
 
-# What the owner can do about it, if it is the voice that fails
-REMEDIES = {
-    "the API key is refused": "check OPENAI_API_KEY",
-    "the quota is used up": "check the billing of OPENAI_API_KEY's account",
-    "the model or the agent does not exist": "check REALTIME_MODEL",
-    "access is refused": "check what OPENAI_API_KEY may be used for",
-    "the voice session is refused": "check REALTIME_SESSION",
-}
+class Cause(NamedTuple):
+    """Why a service may fail.
+
+    A reason, as OpenAI gives it, stays in the log: it may quote a key or a caller.
+    """
+
+    sign: str  # a pattern: what the reason holds
+    words: str  # what everybody may be told
+    remedy: str = ""  # what the owner can do, if it is the voice that fails
 
 
-def cause(reason: str) -> str:
-    """Say why a service failed, in words that hold nothing of the reason's own."""
-    for sign, words in CAUSES.items():
-        if re.search(sign, reason):
-            return words
+CAUSES = (
+    Cause(
+        r"(HTTP|Error code:) 401|invalid_api_key",
+        "the API key is refused",
+        "check OPENAI_API_KEY",
+    ),
+    Cause(
+        r"insufficient_quota|billing_(hard_limit_reached|not_active)",
+        "the quota is used up",
+        "check the billing of OPENAI_API_KEY's account",
+    ),
+    Cause(
+        r"(HTTP|Error code:) 404|model_not_found",
+        "the model or the agent does not exist",
+        "check REALTIME_MODEL",
+    ),
+    Cause(
+        r"(HTTP|Error code:) 403|(account|organization)_deactivated",
+        "access is refused",
+        "check what OPENAI_API_KEY may be used for",
+    ),
+    Cause(
+        r"\(\w+ session\b|beta_api_shape",
+        "the voice session is refused",
+        "check REALTIME_SESSION",
+    ),
+)
+OTHER = Cause("", "it fails, or can't be reached")
+TROUBLES = ("", *(cause.words for cause in (*CAUSES, OTHER)))
+
+
+def cause_of(reason: str) -> Cause:
+    """Find why a service failed."""
+    for cause in CAUSES:
+        if re.search(cause.sign, reason):
+            return cause
     return OTHER
 
 
 def with_remedy(reason: str) -> str:
     """Put before the reason why the voice failed what its owner can do, if that is known."""
-    remedy = REMEDIES.get(cause(reason))
+    remedy = cause_of(reason).remedy
     return f"{remedy}: {reason}" if remedy else reason
 
 
@@ -59,7 +81,7 @@ class Upstream:
 
     def fail(self, reason: str) -> None:
         """Note that a call failed because of the service."""
-        self._failure[:] = [TROUBLES.index(cause(reason)), self._clock()]
+        self._failure[:] = [TROUBLES.index(cause_of(reason).words), self._clock()]
 
     def succeed(self) -> None:
         """Note that the service did what a call needs."""

@@ -171,7 +171,7 @@ class VoiceHandler:
             self._safely(self._story.reply_piece, turn, sentence)
             self._safely(self._rules.reply_piece, turn, sentence)
         if not answered:  # it is empty, or "👍", of which the caller would hear nothing
-            raise WorkflowError("it has no words")
+            raise WorkflowError("the reply has no words")
 
     def _spend(self, usage: Usage) -> None:
         self._safely(self._story.spends, usage)

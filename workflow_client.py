@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -55,7 +55,7 @@ class ConversationLost(WorkflowError):
 FAILURES = (WorkflowError, openai.OpenAIError, httpx2.HTTPError)  # what a failing workflow raises
 
 
-def forget(_: Usage) -> None:
+def ignore_usage(_: Usage) -> None:
     """Take no notice of what a reply used."""
 
 
@@ -71,7 +71,7 @@ class Dialogue:
     conversation: str = ""
     restarted: bool = False  # its conversation was lost
     streams: int = 0
-    spend: Callable[[Usage], None] = forget  # is told what each reply used
+    spend: Callable[[Usage], None] = ignore_usage  # is told what each reply used
     starting: threading.Lock = field(default_factory=threading.Lock)
     talking: threading.Lock = field(default_factory=threading.Lock)
 
@@ -83,9 +83,10 @@ class Dialogue:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Send one message at a time, though a call may have two streams for a while.
+        """Wait, at most TURN_SECONDS, until the reply to the call's other stream is read.
 
-        Between a message and its reply, another would be refused, or get that reply.
+        A call may have two streams for a while. Between a message and its reply, another would be
+        refused, or get that reply.
         """
         alone = self.talking.acquire(timeout=TURN_SECONDS)
         try:
@@ -139,19 +140,18 @@ class Patience:
     pauses: tuple[float, ...] = RETRY_PAUSES
     # Not a plain default: gevent may replace `time.sleep` after this module is imported
     sleep: Callable[[float], None] = field(default_factory=lambda: time.sleep)
-    call_sid: str = ""  # of the call that waits
-
-    def of(self, dialogue: Dialogue) -> Patience:
-        """Return the same for one call, which the log then names."""
-        return replace(self, call_sid=dialogue.call_sid)
 
     def ask(
         self,
+        call_sid: str,
         request: Request[T],
         passes: Callable[[openai.OpenAIError], bool] = will_pass,
         within: float = math.inf,
     ) -> T:
-        """Make a request, and again while its error passes; not after `within` seconds."""
+        """Make a request of a call's, and again while its error passes; not after `within` seconds.
+
+        Raises the last error.
+        """
         deadline = time.monotonic() + within
         for number, pause in enumerate(self.pauses, 2):
             try:
@@ -160,8 +160,8 @@ class Patience:
                 wait = max(pause, retry_after(error))
                 if not passes(error) or time.monotonic() + wait > deadline:
                     raise
-                again = f"asks the workflow again in {wait:.1f} s, time {number}"
-                log.warning("[%s] %s: %s", self.call_sid, again, error)
+                again = f"retrying the workflow in {wait:.1f} s, attempt {number}"
+                log.warning("[%s] %s: %s", call_sid, again, error)
             self.sleep(wait)
         return request()
 
@@ -204,7 +204,7 @@ def is_gone(retrieve: Retrieve, conversation: str) -> bool:
 
 
 def read(stream: Streamed, reply: ResponseReply | RunReply, dialogue: Dialogue) -> Iterator[str]:
-    """Read a streamed answer to its end and yield the reply's text.
+    """Read a streamed answer to its end, yield the reply's text, and tell what it used.
 
     The SDK's own events cost as much as all else in a turn, and an odd one ends its stream. Here
     one that can't be read is logged and left out.
@@ -215,7 +215,11 @@ def read(stream: Streamed, reply: ResponseReply | RunReply, dialogue: Dialogue) 
         try:
             piece = reply.take(event.data)
         except NotUnderstood as error:
-            log.warning("[%s] ignored an odd line of the workflow's: %s", dialogue.call_sid, error)
+            log.warning(
+                "[%s] skipped an event of the workflow's that can't be read: %s",
+                dialogue.call_sid,
+                error,
+            )
             continue
         if piece:
             yield piece
@@ -240,9 +244,13 @@ class ResponsesWorkflow:
     def start(self, dialogue: Dialogue, note: str) -> str:
         """Start a Conversation with the opening note in it; return its ID."""
         opening: Any = {"role": "user", "content": note}
-        create = partial(self._conversations.create, timeout=START_SECONDS)
-        request = partial(create, items=[opening], metadata=dialogue.metadata)
-        return self._patience.of(dialogue).ask(request, within=START_SECONDS).id
+        request = partial(
+            self._conversations.create,
+            items=[opening],
+            metadata=dialogue.metadata,
+            timeout=START_SECONDS,
+        )
+        return self._patience.ask(dialogue.call_sid, request, within=START_SECONDS).id
 
     def send(self, dialogue: Dialogue, text: str) -> Iterator[str]:
         """Send a message to the Conversation and yield the Response's text.
@@ -255,7 +263,7 @@ class ResponsesWorkflow:
         request = partial(self._respond, dialogue.conversation, text)
         with (
             noticing_loss(self._conversations.retrieve, dialogue.conversation),
-            self._patience.of(dialogue).ask(request) as stream,
+            self._patience.ask(dialogue.call_sid, request) as stream,
         ):
             yield from read(stream, reply, dialogue)
         for call_id in reply.tool_calls:
@@ -279,7 +287,7 @@ class ResponsesWorkflow:
         output: Any = {"type": "function_call_output", "call_id": call_id, "output": NO_TOOLS}
         create = self._conversations.items.create
         request = partial(create, dialogue.conversation, items=[output])
-        self._patience.of(dialogue).ask(request)
+        self._patience.ask(dialogue.call_sid, request)
 
 
 class AssistantWorkflow:
@@ -294,9 +302,13 @@ class AssistantWorkflow:
     def start(self, dialogue: Dialogue, note: str) -> str:
         """Start a thread with the opening note in it; return its ID."""
         opening = {"role": "user", "content": note}
-        create = partial(self._threads.create, timeout=START_SECONDS)
-        request = partial(create, messages=[opening], metadata=dialogue.metadata)
-        return str(self._patience.of(dialogue).ask(request, within=START_SECONDS).id)
+        request = partial(
+            self._threads.create,
+            messages=[opening],
+            metadata=dialogue.metadata,
+            timeout=START_SECONDS,
+        )
+        return str(self._patience.ask(dialogue.call_sid, request, within=START_SECONDS).id)
 
     def send(self, dialogue: Dialogue, text: str) -> Iterator[str]:
         """Send a message to the thread and yield the run's text."""
@@ -320,12 +332,11 @@ class AssistantWorkflow:
 
         It hung, was answered by an error though it had begun, or its process was lost.
         """
-        patience = self._patience.of(dialogue)
         try:
-            return patience.ask(request)
+            return self._patience.ask(dialogue.call_sid, request)
         except openai.BadRequestError:
             passes = will_pass_or_end if self._end_run(dialogue.conversation) else will_pass
-        return patience.ask(request, passes)
+        return self._patience.ask(dialogue.call_sid, request, passes)
 
     def _add(self, thread: str, text: str) -> None:
         """Add the caller's message to the thread, unless it is there in spite of an error."""
@@ -392,7 +403,7 @@ class WorkflowClient:
         """
         with self._lock:
             dialogue = self._dialogue(call_sid, caller, called, about)
-        return self._started(dialogue)
+        return self._ensure_started(dialogue)
 
     def resume(
         self,
@@ -400,7 +411,7 @@ class WorkflowClient:
         conversation: str,
         caller: str,
         called: str,
-        spend: Callable[[Usage], None] = forget,
+        spend: Callable[[Usage], None] = ignore_usage,
         *,
         about: str = "",
     ) -> None:
@@ -410,10 +421,10 @@ class WorkflowClient:
         """
         with self._lock:
             dialogue = self._dialogue(call_sid, caller, called, about)
+            if conversation and not dialogue.streams:  # else it may have been replaced since
+                dialogue.conversation = conversation
             dialogue.streams += 1
             dialogue.spend = spend
-            if conversation:
-                dialogue.conversation = conversation
 
     def conversation(self, call_sid: str) -> str:
         """Return the ID of a call's conversation as it is now; "" if none could be started yet."""
@@ -429,7 +440,7 @@ class WorkflowClient:
         dialogue = self._dialogues.get(call_sid)
         if dialogue is None:
             raise WorkflowError("the call was not started, or has ended")
-        self._started(dialogue)
+        self._ensure_started(dialogue)
         with dialogue.turn():
             try:
                 yield from self._workflow.send(dialogue, transcript)
@@ -437,7 +448,7 @@ class WorkflowClient:
                 log.warning("[%s] goes on in a new conversation: %s", call_sid, lost)
                 dialogue.conversation = ""
                 dialogue.restarted = True
-                self._started(dialogue)
+                self._ensure_started(dialogue)
                 yield from self._workflow.send(dialogue, transcript)
 
     def end(self, call_sid: str) -> None:
@@ -457,7 +468,7 @@ class WorkflowClient:
         if dialogue and dialogue.conversation:
             self._workflow.delete(dialogue.conversation)
 
-    def _started(self, dialogue: Dialogue) -> str:
+    def _ensure_started(self, dialogue: Dialogue) -> str:
         with dialogue.starting:
             if not dialogue.conversation:
                 dialogue.conversation = self._workflow.start(dialogue, self._opening(dialogue))

@@ -386,7 +386,7 @@ def test_workflow_transfers_to_the_configured_number_only(service: Service, mark
     assert dial.detail == {"number": COLLEAGUE, "caller_id": CALLED}
     assert call.heard() == "Hello! I am connecting you."
     assert all(mark.played for mark in call.stream.marks)
-    service.wait_for_log(rf"{call.sid}.*puts the caller through to TRANSFER_NUMBER$")
+    service.wait_for_log(rf"{call.sid}.*transferring the caller to TRANSFER_NUMBER$")
     service.wait_for_log(f"{call.sid}.*ended after")
     assert not call.ended
     assert [set(request.fields) for request in service.network.rest_requests] == [{"Twiml"}]

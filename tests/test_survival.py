@@ -49,7 +49,7 @@ from tools.simulator.openai_knobs import QUOTA_USED_UP, TOO_MANY_SESSIONS
 from tools.simulator.openai_server import OpenAISimulator, RealtimeSession, Reply
 from tools.simulator.twilio_network import Call
 from tools.webhook import FORM, UNAVAILABLE, element, parameters, post
-from upstream import REMEDIES
+from upstream import CAUSES
 
 thorough = pytest.mark.thorough
 APOLOGY = "I'm sorry, something went wrong. Could you try that again?"
@@ -399,7 +399,8 @@ def test_what_cannot_get_better_is_told_at_once(service: Service, fault: str) ->
     assert len(tries) == 1
     assert len(service.network.rest_requests) == 1
     given_up = service.wait_for_log(rf"\[{call.sid}[^]]*\] given up: ")
-    assert REMEDIES[fault] in given_up
+    (remedy,) = [cause.remedy for cause in CAUSES if cause.words == fault]
+    assert remedy in given_up
     assert not [line for line in service.log if call.sid in line and "Realtime" in line]
     assert service.upstream() == {"status": "failing", "voice": fault}
 

@@ -75,7 +75,7 @@ class Chat:
             yield f"{self._settings.apology} (no reply: {error})"
         else:
             if not sentence:
-                yield f"{self._settings.apology} (no reply: it has no words)"
+                yield f"{self._settings.apology} (no reply: the reply has no words)"
 
     def _message(self, words: str) -> str:
         if re.fullmatch(r"#[\d*]+", words):

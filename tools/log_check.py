@@ -15,7 +15,7 @@ OF_NO_CALL = re.compile(
     r"|=+|VOICE AGENT SYSTEM STARTED|Workflow ID: |Starting server on port "
     r"|Read /|There is no /|In Twilio's Console: |OpenAI ended the Assistants API)"
 )
-NOT_UNDERSTOOD = r"(?<!\d )not understood|makes no sense|\bignored\b"
+NOT_UNDERSTOOD = r"(?<!\d )not understood|makes no sense|\bignored\b|\bskipped\b"
 """Words about a message; a call's last line may count the utterances: `1 not understood`."""
 TROUBLE = re.compile(rf"Traceback|\bbug\b|{NOT_UNDERSTOOD}", re.IGNORECASE)
 END_OF_CALL = r"(call ended|ended after)"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils import heard_part, same_words, speech_ms
+from utils import count_words, heard_part, same_words, speech_ms
 
 CHINESE = "您的车明天下午三点可以取，请带上行驶证和保险单，谢谢您的来电。"
 THAI = "รถของคุณพร้อมแล้วที่นี่พรุ่งนี้ครับ"
@@ -138,3 +138,19 @@ def test_case_and_punctuation_are_no_drift(asked: str, said: str) -> None:
 )
 def test_another_word_is_drift(asked: str, said: str) -> None:
     assert not same_words(asked, said)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("I'd like that, it's fine", 5),
+        ("$59.99 at 9:30", 3),
+        ("Yes – or no?", 3),
+        ("…", 0),
+        ("", 0),
+        ("नमस्ते दुनिया", 2),
+        ("星期四九点", 5),
+    ],
+)
+def test_words_are_counted_as_they_are_written(text: str, words: int) -> None:
+    assert count_words(text) == words

@@ -33,7 +33,10 @@ def test_a_line_of_a_good_day_passes(line: str) -> None:
         ("Traceback (most recent call last):", "no known kind"),
         ("[CA77] ignored a message that makes no sense", "trouble"),
         ("[CA77] a message was not understood: KeyError('type')", "trouble"),
-        ("2026-11-27 10:32:07 INFO [CA77] ignored an odd line of the workflow's", "trouble"),
+        (
+            "2026-11-27 10:32:07 INFO [CA77] skipped an event of the workflow's that can't be read",
+            "trouble",
+        ),
         ("[CA77] relayed " + "A" * 160, "sound"),
     ],
 )

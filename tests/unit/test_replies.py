@@ -379,3 +379,12 @@ def test_half_a_letter_costs_no_other(written: str, text: str) -> None:
     }
     for kind, event in deltas.items():
         assert kind().take(event % written) == text
+
+
+def test_what_only_looks_like_half_a_letter_is_left_alone() -> None:
+    assert said(delta(r"Type \ud83d now")) == r"Type \ud83d now"
+    output = json.dumps({"title": "Deal \ud83d"})  # of a tool: JSON in JSON, cut in mid-letter
+    tool = {"type": "mcp_call", "output": output}
+    reply = ResponseReply()
+    read(reply, delta("It is nine."), completed(tool, message("It is nine.")))
+    assert reply.failure == ""

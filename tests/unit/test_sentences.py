@@ -590,6 +590,7 @@ def cpu_seconds(chunks: list[str]) -> float:
         ("It is sunny. ([weather.com](https://weather.com/a?utm_source=openai))", "It is sunny."),
         ("Sunny ([weather.com](https://w.com), [bbc.co.uk](https://b.uk)) today.", "Sunny today."),
         ("It is so[^1] and so[1, 2] and so [3-5].", "It is so and so and so."),
+        ("Your code is [4711].", "Your code is [4711]."),
         ("It is so[[1]](https://x.y) and [2](https://x.y/z) so.", "It is so and so."),
         ("Monday【4:0†source】 or Tuesday \ue200cite\ue202turn0\ue201.", "Monday or Tuesday."),
         ("It is **$4.50** *now*, ***really***, __yes__, ~~no~~ `x`.",

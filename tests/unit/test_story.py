@@ -131,14 +131,14 @@ def test_an_apology_is_no_answer(call: ToldCall) -> None:
     call.wait(1.6)
     call.story.sounds(Kind.FILLER)
     call.wait(4.9)
-    call.story.no_reply("it has no words")
+    call.story.no_reply("the reply has no words")
     call.story.apologises()
     call.story.sounds(Kind.LINE)
     call.story.heard_out()
     call.story.stops()
     call.story.ended()
     assert call.lines == [
-        "no reply: it has no words",
+        "no reply: the reply has no words",
         "turn 1: heard 4 words after 0.55 s, no reply (filler), 1 apology",
         "ended after 7 s: the caller hung up, 1 turn, none answered, 1 apology",
     ]
@@ -266,7 +266,7 @@ def test_leave_that_the_line_takes_is_the_reason(call: ToldCall) -> None:
     call.story.ended()
     assert call.lines == [
         "asks whether the caller is still there",
-        "takes leave: the caller stayed silent",
+        "saying goodbye: the caller stayed silent",
         "ended after 1 s: the caller stayed silent, no turns",
     ]
 
@@ -286,7 +286,7 @@ def test_a_transfer_that_failed_did_not_end_the_call(call: ToldCall) -> None:
     call.story.stops()
     call.story.ended()
     assert call.lines == [
-        "puts the caller through to TRANSFER_NUMBER",
+        "transferring the caller to TRANSFER_NUMBER",
         "could not transfer: HTTP 500",
         "ended after 1 s: the caller hung up, no turns",
     ]
@@ -349,3 +349,58 @@ def test_each_line_has_its_numbers_as_fields(call: ToldCall) -> None:
     assert fields["event"] == "ended"
     assert fields["how"] == "the stream broke off"
     assert (fields["turns"], fields["interruptions"], fields["usd"]) == (1, 1, None)
+
+
+# --- what is heard while the workflow is busy -----------------------------------------------------
+
+
+def test_words_that_wait_for_the_workflow_are_told_though_a_mumble_follows(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    call = ToldCall(caplog, transcripts=True)
+    call.greet()
+    call.story.caller_stopped(0.5)
+    call.story.caller_said("Wait, also the brakes")
+    call.story.not_understood()
+    call.story.asks(1)
+    assert call.lines[-1] == "turn 1 heard: Wait, also the brakes"
+
+
+def test_waiting_for_the_workflow_to_end_its_last_reply_is_the_workflows_time(
+    call: ToldCall,
+) -> None:
+    call.story.caller_stopped(0.5)
+    call.wait(0.3)
+    call.story.caller_said("Wait, also the brakes")
+    call.wait(4.0)
+    call.story.asks(2)
+    call.wait(0.5)
+    call.story.reply_piece(2, "Fine.")
+    call.story.heard_out()
+    assert call.lines[-1] == "turn 2: heard 4 words after 0.80 s, workflow 4.50 s, 1 sentence"
+
+
+def test_keys_are_known_once_no_more_come(call: ToldCall) -> None:
+    call.story.caller_stopped(0.5)
+    call.story.caller_said("My number is")
+    call.story.key_pressed()
+    call.wait(2.0)
+    call.story.asks(1)
+    call.wait(0.5)
+    call.story.reply_piece(1, "Fine.")
+    call.story.heard_out()
+    told = "turn 1: heard 3 words and 1 key after 2.50 s, workflow 0.50 s, 1 sentence"
+    assert call.lines[-1] == told
+
+
+@pytest.mark.parametrize("noise", ["", " ", "…", "-"])
+def test_a_noise_does_not_begin_the_wait_for_what_is_keyed_in_later(
+    call: ToldCall, noise: str
+) -> None:
+    call.story.caller_stopped(0.5)
+    call.story.caller_said(noise)
+    call.wait(30)
+    call.story.key_pressed()
+    call.story.asks(1)
+    call.story.heard_out()
+    assert call.lines[-1] == "turn 1: heard 1 key, no reply"

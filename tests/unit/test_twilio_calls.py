@@ -93,7 +93,7 @@ def test_what_stumbles_is_asked_again(
     calls.hang_up(CALL)
     assert len(rest.forms) == len(statuses) + 1
     told = [line.split(" Server Error")[0].split(" Client Error")[0] for line in caplog.messages]
-    again = "[CA1] asks Twilio again in 0.0 s, time"
+    again = "[CA1] retrying Twilio in 0.0 s, attempt"
     assert told == [f"{again} {number}: {status}" for number, status in enumerate(statuses, 2)]
 
 

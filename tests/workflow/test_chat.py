@@ -67,7 +67,7 @@ def test_a_failure_is_told_with_its_reason_and_the_chat_goes_on(openai: OpenAISi
 )
 def test_a_reply_without_a_word_is_told(openai: OpenAISimulator, signs: str) -> None:
     openai.brain.reply = lambda *_: Reply(signs)
-    assert chat(openai, "Hello")[1].endswith("(no reply: it has no words)")
+    assert chat(openai, "Hello")[1].endswith("(no reply: the reply has no words)")
 
 
 @pytest.mark.thorough("it starts a process")

@@ -160,7 +160,7 @@ def test_nobody_waits_for_a_start_for_longer_than_twilio_does() -> None:
         raise sdk.APIConnectionError(request=None)  # type: ignore[arg-type]
 
     with pytest.raises(sdk.APIConnectionError):
-        Patience(RETRY_PAUSES).ask(refuse, within=0)
+        Patience(RETRY_PAUSES).ask("CA1", refuse, within=0)
     assert len(tries) == 1
 
 
@@ -200,6 +200,17 @@ def test_the_stream_s_conversation_counts_and_not_one_that_was_started_here(
     client.resume(SID, wanted, CALLER, CALLED)
     talk.say("Hello")
     assert [where for where, text in openai.brain.messages if text == "Hello"] == [wanted]
+
+
+def test_a_conversation_that_was_replaced_stays_so_for_the_call_s_next_stream(
+    openai: OpenAISimulator, client: WorkflowClient
+) -> None:
+    """Twilio knows only the first; the old stream may still be reading a reply."""
+    first = Talk(client, "another call").start()
+    replaced = Talk(client).start()
+    client.resume(SID, replaced, CALLER, CALLED)
+    client.resume(SID, first, CALLER, CALLED)
+    assert client.conversation(SID) == replaced
 
 
 def test_a_call_that_is_unknown_or_has_ended_gets_no_reply(client: WorkflowClient) -> None:
