@@ -25,10 +25,10 @@ __all__ = ["ACTIONS", "HANG_UP", "TRANSFER", "Conversation", "Limits", "Lines", 
 
 
 class Port(Protocol):
-    """Carry out what the rules decide. No method may call back into the rules.
+    """Carry out what the rules decide. No method may wait, or call back into the rules.
 
-    `hang_up`, `transfer`, `hold` and `give_up` may take their time (they are REST calls); a failure
-    of theirs comes back later as `Conversation.act_failed`.
+    `hang_up`, `transfer`, `hold` and `give_up` are REST calls, to be made in the background; a
+    failure of theirs comes back as `Conversation.act_failed`.
     """
 
     def say(self, mark: str, text: str) -> None:
@@ -266,9 +266,8 @@ class Conversation:
             self._port.close("Twilio refused to change the call")
 
     def caller_hangs_up(self) -> None:
-        """Ask nothing more: nobody would hear the answer."""
-        self._hearing.clear()
-        self._turns.waiting.clear()
+        """Ask nothing more, and say nothing: nobody would hear it."""
+        self._end(Phase.ENDED)
 
     def stream_lost(self) -> None:
         """Ask what only this stream knows."""
@@ -316,18 +315,8 @@ class Conversation:
             self._silence.filled = False
             self._silence.prompted = False
             self._hearing.misunderstood = 0
-        elif words and self._hearing.misunderstood < self._limits.say_again:
-            self._witness.not_understood()
-            self._give_up_reply()
-            self._hearing.misunderstood += 1
-            if self._turns.waiting:
-                self._turns.waiting += words  # the workflow may know what to make of them
-            else:
-                self._say(self._lines.say_again)
-        elif words:
-            self._witness.not_understood()  # asked often enough: what it cut is said again
-        elif heard and self._spoke_in_vain:
-            self._ask_again()
+        elif words or self._spoke_in_vain(heard):
+            self._not_understood(words)
 
     def _count_wordless(self, heard: list[Stretch]) -> None:
         for stretch in heard:
@@ -338,33 +327,34 @@ class Conversation:
             if stretch.seconds >= self._limits.noise:
                 self._hearing.wordless += 1
 
-    @property
-    def _spoke_in_vain(self) -> bool:
-        """Whether speech had no words again, and the caller would hear nothing."""
+    def _spoke_in_vain(self, heard: list[Stretch]) -> bool:
+        """Whether speech, and no mere noise, had no words again, and the caller hears nothing."""
+        is_speech = any(stretch.seconds >= self._limits.noise for stretch in heard)
         is_silent = self._speech.idle and not self._turns.owed
-        return is_silent and self._hearing.wordless >= self._limits.wordless
+        return is_speech and is_silent and self._hearing.wordless >= self._limits.wordless
 
-    def _ask_again(self) -> None:
+    def _not_understood(self, words: list[str]) -> None:
+        """Ask the caller to say it again; if that was asked often enough, go on where it was."""
         self._witness.not_understood()
         self._hearing.wordless = 0
-        if self._hearing.misunderstood < self._limits.say_again:
-            self._hearing.misunderstood += 1
+        if self._hearing.misunderstood >= self._limits.say_again:
+            return
+        self._hearing.misunderstood += 1
+        self._give_up_reply()
+        if self._turns.waiting:
+            self._turns.waiting += words  # the workflow may know what to make of them
+        else:
             self._say(self._lines.say_again)
 
     def _measure_silence(self, now: float) -> None:
-        silence = self._silence
-        caller = self._hearing.state
-        soundless = not self._speech.sounding(now)
-        quiet = soundless and caller is not Caller.SPEAKING
-        unsaid = not self._speech.idle
-        owed = unsaid or self._turns.owed
-        if not owed and caller is Caller.SILENT:
-            silence.break_off()
-        silence.unanswered.run(quiet, now)
-        if not quiet or (unsaid and caller is Caller.SILENT):
-            silence.unsaid.run(quiet, now)
-        silence.voiceless.run_unbroken(soundless and not self._voice.ready, now)
-        silence.idle.run_unbroken(not owed, now)
+        self._silence.measure(
+            now,
+            caller=self._hearing.state,
+            sounding=self._speech.sounding(now),
+            unsaid=not self._speech.idle,
+            unanswered=self._turns.owed,
+            ready=self._voice.ready,
+        )
 
     def _close_long_call(self, now: float) -> None:
         if self._phase is Phase.OPEN and now >= self._closes_at:
@@ -509,7 +499,8 @@ class Conversation:
         self._voice.fail(reason, self._clock())
 
     def _lose_voice(self, reason: str) -> None:
-        self._hearing.lose_session(self._clock())
+        if self._voice.ready:  # else nothing has been heard since the last was lost
+            self._hearing.lose_session(self._clock())
         self._voice.lose(reason)
 
     # --- what ends a call, or its stream ----------------------------------------------------------

@@ -56,14 +56,12 @@ class logger_class(Logger):  # noqa: N801 - a name of gunicorn's
 def on_starting(arbiter: Any) -> None:
     """Refuse what would leave callers in silence."""
     kind = arbiter.cfg.worker_class_str
-    threads = arbiter.cfg.threads
-    most = settings().max_calls * arbiter.cfg.workers  # one of them may get all the calls
-    if not kind.startswith("gevent") and threads <= most:
+    if not kind.startswith("gevent"):
         raise SystemExit(
-            f"A call takes a thread; a {kind} worker has {threads}, and MAX_CALLS allows {most}."
-            " Run gunicorn without -k and --threads, or with more --threads than that."
+            f"A {kind} worker would soon have no thread left for another call."
+            " Run gunicorn without -k and --threads."
         )
-    if kind.startswith("gevent") and arbiter.cfg.preload_app:  # it would patch too late
+    if arbiter.cfg.preload_app:  # gevent would patch too late
         raise SystemExit("One call would hold up all others. Run gunicorn without --preload.")
 
 

@@ -54,6 +54,8 @@ class Hearing:
     @property
     def state(self) -> Caller:
         """Tell what the caller does."""
+        if not self._stretches:  # as nearly always; this is asked at every tick
+            return Caller.SILENT
         states = {stretch.state for stretch in self._stretches.values()}
         if Caller.SPEAKING in states:
             return Caller.SPEAKING

@@ -6,10 +6,12 @@ https://platform.openai.com/docs/api-reference/realtime for its events.
 
 import binascii
 import json
+import re
 from base64 import b64decode, b64encode
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from threading import Event
 from typing import Any
 
 from conversation import Conversation, Outcome
@@ -36,6 +38,7 @@ HOPELESS_CODES = frozenset(
         "beta_api_shape_disabled",
     }
 )
+BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}").fullmatch
 HARMLESS_CODE = "response_cancel_not_active"  # it ended just before it was cancelled
 
 
@@ -67,10 +70,11 @@ class Format:
 
     def to_twilio(self, sound: str) -> str:
         """Convert base64. Raises NotUnderstood."""
-        decoded = decode(sound)
-        if self._downsample is None:
-            return sound
-        return b64encode(self._downsample(decoded)).decode()
+        if self._downsample:
+            return b64encode(self._downsample(decode(sound))).decode()
+        if len(sound) % 4 or not BASE64(sound):
+            raise NotUnderstood("no base64")
+        return sound
 
 
 def decode(sound: bytes | str) -> bytes:
@@ -135,7 +139,7 @@ class Realtime:
         self, settings: Settings, rules: Conversation, story: Story, play: Callable[[str], None]
     ) -> None:
         """Connect nothing yet; `play` gets base64 of 8 kHz mulaw for the caller."""
-        self.over = False  # no other session is to be opened
+        self.over = Event()  # no other session is to be opened
         self._settings = settings
         self._rules = rules
         self._story = story
@@ -153,7 +157,7 @@ class Realtime:
         """Open a session and yield its events until it ends. Raises OSError if it can't be had."""
         key = {"Authorization": f"Bearer {self._settings.openai_api_key}"}
         with connect(self._settings.realtime_url, key) as self._connection:
-            if self.over:  # the call has ended meanwhile
+            if self.over.is_set():  # the call has ended meanwhile
                 return
             session = self._settings.realtime_session
             self._send("session.update", event_id=SESSION_UPDATE, session=session)
@@ -184,7 +188,9 @@ class Realtime:
     def unanswered(self, now: float) -> float:
         """Return for how many seconds a ping has waited for a sign of life."""
         connection = self._connection
-        since = connection.unanswered_since if connection else None
+        if connection is None or not connection.open:
+            return 0.0
+        since = connection.unanswered_since
         return now - since if since else 0.0
 
     def abort(self) -> None:
@@ -195,7 +201,7 @@ class Realtime:
 
     def end(self) -> None:
         """End the session, and open no other."""
-        self.over = True
+        self.over.set()
         self.abort()
 
     def _send(self, kind: str, **body: Any) -> None:

@@ -14,6 +14,7 @@ from settings import Settings
 
 REST_SECONDS = 5.0  # in which the REST API must answer; by itself it would have for ever
 REST_PAUSES = (0.5, 1.0)  # seconds, before it is asked again
+CONNECT_SECONDS = 2.0  # in which it must be reached
 URGENT_SECONDS = 2.0  # in which it must answer while the caller hears nothing
 E164 = re.compile(r"\+[1-9]\d{6,14}")
 
@@ -96,7 +97,7 @@ class TwilioCalls:
         account = self._settings.twilio_account_sid
         url = f"{self._settings.twilio_api_url}/2010-04-01/Accounts/{account}/Calls/{call.sid}.json"
         key = (account, self._settings.twilio_auth_token)
-        answer = requests.post(url, change, auth=key, timeout=seconds)
+        answer = requests.post(url, change, auth=key, timeout=(CONNECT_SECONDS, seconds))
         if answer.status_code != requests.codes.not_found:  # the call has ended by itself
             answer.raise_for_status()
 

@@ -7,12 +7,13 @@ from dataclasses import replace
 from itertools import chain, repeat
 from queue import SimpleQueue
 from threading import Event, Lock, Thread, Timer
-from time import monotonic, sleep, time
+from time import monotonic, sleep
 from typing import Any
 
+from begin import begin
 from call import Call, CallControl, find_start
-from conversation import Conversation, Limits, Lines, Port
 from cost import Cost, Usage
+from frame_clock import FrameClock
 from messages import Handler, NotUnderstood, dispatch
 from realtime import EVENTS, HOPELESS_STATUSES, Realtime, refusal
 from settings import Settings
@@ -20,7 +21,6 @@ from story import Story
 from upstream import VOICE, WORKFLOW, with_remedy
 from utils import sentences
 from wire import Connection, Refused
-from witness import Witness
 from workflow_client import FAILURES, WorkflowClient, WorkflowError
 
 DRAINING = Event()  # this process is to stop: it hands its calls over
@@ -29,8 +29,6 @@ CALLS: set["VoiceHandler"] = set()  # of this process, each until its workflow's
 START_SECONDS = 10.0  # in which a stream must tell which call it carries
 STALL_SECONDS = 10.0  # Twilio sends 50 frames a second: one that is silent for so long is gone
 UNANSWERED_SECONDS = 5.0  # Realtime answers pings: one that doesn't for so long is gone
-FRAME_SECONDS = 0.02
-JITTER_SECONDS = 1.0
 TICK_FRAMES = 10  # how often the rules look at the clock
 PING_FRAMES = 100
 WATCH_SECONDS = 1.0
@@ -44,38 +42,13 @@ MEDIA = (b'{"event":"media"', b'{"event": "media"')
 SOUND = re.compile(rb'"payload": ?("[A-Za-z0-9+/=]*")').search
 
 
-class FrameClock:
-    """The time of a call in seconds: Twilio sends a frame of sound every 20 ms, silence or not.
-
-    So it stands still while this process does, or the line: nobody is taken for silent, and no
-    mark for missing, because we were late.
-    """
-
-    def __init__(self, now: Callable[[], float] = monotonic) -> None:
-        """Begin at 0; `now` is the time of the world, in seconds."""
-        self.frames = 0
-        self._now = now
-        self._counted_until = 0.0
-
-    def count(self) -> None:
-        """Count a frame; of frames that come late, all at once, no more than JITTER_SECONDS."""
-        now = self._now()
-        self._counted_until = max(self._counted_until, now - JITTER_SECONDS)
-        if self._counted_until < now:
-            self._counted_until += FRAME_SECONDS
-            self.frames += 1
-
-    def __call__(self) -> float:
-        """Return the time."""
-        return self.frames * FRAME_SECONDS
-
-
 class VoiceHandler:
     """Carry one call from its stream's `start` to its end.
 
     Three threads meet here: the request's own reads Twilio, and since a frame comes every 20 ms
     it keeps the time (`run`); one reads Realtime (`_listen`); one reads the workflow (`_answer`).
-    The rules of the conversation are touched under the call's one lock. They decide, and this class
+    Each REST call has another, and the process has one that looks after all calls (`watch`). The
+    rules of the conversation are touched under the call's one lock. They decide, and this class
     does, as their `conversation.Port`.
 
     When the stream is lost the call isn't saved here: Twilio follows the TwiML back to `/voice`, to
@@ -93,6 +66,7 @@ class VoiceHandler:
         """Begin with the opening; nothing runs yet."""
         self.call = call
         self.stream = stream
+        self._stream_sid = json.dumps(call.stream_sid).encode()
         self._settings = settings
         self._workflow = workflow
         self._control = control
@@ -106,7 +80,6 @@ class VoiceHandler:
         self._rules = begin(self, self._clock, call, settings, self._story)
         self._realtime = Realtime(settings, self._rules, self._story, self._play)
         self._next_tick = 0  # in frames
-        self._next_ping = 0
 
     # --- the three threads ------------------------------------------------------------------------
 
@@ -128,7 +101,7 @@ class VoiceHandler:
     def _listen(self) -> None:
         """Keep a Realtime session; when to give up is for the rules to decide."""
         for pause in chain(RECONNECT_PAUSES, repeat(LAST_RECONNECT_PAUSE)):
-            if self._ended.wait(pause) or self._realtime.over:
+            if self._realtime.over.wait(pause):
                 return
             try:
                 for event in self._realtime.events():
@@ -147,23 +120,28 @@ class VoiceHandler:
         self._workflow.resume(
             call.sid, call.conversation, call.caller, call.called, self._spend, about=call.about
         )
-        for turn, message in iter(self._inbox.get, None):
-            try:
-                self._ask(turn, message)
-            except FAILURES as error:
-                WORKFLOW.fail(str(error))
-                self._story.no_reply(str(error))
-                self._safely(self._rules.reply_failed, turn)
-            except Exception:  # noqa: BLE001 - a bug is told, and the call goes on
-                self._story.bug()
-                self._safely(self._rules.reply_failed, turn)
-            else:
-                WORKFLOW.succeed()
-                self._safely(self._rules.reply_ended, turn)
-        self._workflow.end(self.call.sid)
-        CALLS.discard(self)
+        try:
+            for turn, message in iter(self._inbox.get, None):
+                self._take_turn(turn, message)
+        finally:
+            self._workflow.end(call.sid)
+            CALLS.discard(self)
 
-    def _ask(self, turn: int, message: str) -> None:
+    def _take_turn(self, turn: int, message: str) -> None:
+        try:
+            self._speak_reply(turn, message)
+        except FAILURES as error:
+            WORKFLOW.fail(str(error))
+            self._story.no_reply(str(error))
+            self._safely(self._rules.reply_failed, turn)
+        except Exception:  # noqa: BLE001 - a bug is told, and the call goes on
+            self._story.bug()
+            self._safely(self._rules.reply_failed, turn)
+        else:
+            WORKFLOW.succeed()
+            self._safely(self._rules.reply_ended, turn)
+
+    def _speak_reply(self, turn: int, message: str) -> None:
         reply = self._workflow.send_message(self.call.sid, message)
         answered = False
         for sentence in sentences(reply, self._settings.language):
@@ -184,11 +162,8 @@ class VoiceHandler:
             self._ended.set()
 
     def _tick(self) -> None:
-        if DRAINING.is_set():
-            self._safely(self._rules.drain)
-        self._safely(self._rules.tick)
-        if self._clock.frames >= self._next_ping:
-            self._next_ping = self._clock.frames + PING_FRAMES
+        self._safely(self._rules.drain if DRAINING.is_set() else self._rules.tick)
+        if self._clock.frames % PING_FRAMES < TICK_FRAMES:
             self._realtime.ping()
 
     def look(self, now: float) -> None:
@@ -203,16 +178,16 @@ class VoiceHandler:
 
     def _lose_realtime(self, reason: str, hopeless: bool = False) -> None:
         why = self._realtime.lose() or reason
-        if self._realtime.over:  # it was given up, and that has been told
+        if self._realtime.over.is_set():  # it was given up, and that has been told
             return
         if hopeless:
             self._realtime.end()
             self._rules.voice_hopeless(why)
         else:
-            self._story.realtime_lost(self._at_realtime(why))
+            self._story.realtime_lost(self._with_host(why))
             self._rules.voice_lost(why)
 
-    def _at_realtime(self, reason: str) -> str:
+    def _with_host(self, reason: str) -> str:
         return f"{reason} ({self._settings.realtime_host})"
 
     # --- messages ---------------------------------------------------------------------------------
@@ -313,13 +288,13 @@ class VoiceHandler:
     def hold(self, reason: str) -> None:
         """Have Twilio's own voice ask for patience, and another stream opened."""
         VOICE.fail(reason)
-        self._story.leaves("on hold", self._at_realtime(reason))
+        self._story.leaves("on hold", self._with_host(reason))
         self._do(self._control.hold, "hold")
 
     def give_up(self, reason: str) -> None:
         """Have Twilio's own voice say UNAVAILABLE, and the call ended."""
         VOICE.fail(reason)
-        self._story.gives_up(with_remedy(self._at_realtime(reason)))
+        self._story.gives_up(with_remedy(self._with_host(reason)))
         self._do(self._control.give_up, "give up")
 
     def close(self, reason: str) -> None:
@@ -328,7 +303,8 @@ class VoiceHandler:
         self.stream.close()
 
     def _play(self, sound: str) -> None:
-        self._send("media", media={"payload": sound})
+        media = b'{"event": "media", "streamSid": %b, "media": {"payload": "%b"}}'
+        self.stream.send(media % (self._stream_sid, sound.encode()))
 
     def _send(self, event: str, **body: Any) -> None:
         message = {"event": event, "streamSid": self.call.stream_sid, **body}
@@ -379,48 +355,6 @@ def carry(
     if call:
         VoiceHandler(call, stream, settings, workflow, control).run(messages)
     stream.close()
-
-
-def begin(
-    port: Port,
-    clock: Callable[[], float],
-    call: Call,
-    settings: Settings,
-    witness: Witness | None = None,
-) -> Conversation:
-    """Begin a conversation, or go on with one whose stream was lost, or whose transfer failed."""
-    openings = {
-        "bridge": (settings.bridge, settings.notes.line_lost),
-        "no_transfer": (settings.no_transfer, settings.notes.not_transferred),
-    }
-    opening, note = openings.get(call.opening, (settings.greeting, ""))
-    time_left = max(settings.max_call_seconds - call.age(time()), 0.0)
-    limits = Limits(filler=settings.filler_seconds, idle=settings.idle_seconds, longest=time_left)
-    return Conversation(
-        port,
-        clock,
-        opening,
-        note,
-        lines=lines(settings),
-        limits=limits,
-        witness=witness,
-    )
-
-
-def lines(settings: Settings) -> Lines:
-    """Return what the line itself says."""
-    return Lines(
-        fillers=settings.fillers,
-        idle_prompt=settings.idle_prompt,
-        goodbye=settings.goodbye,
-        say_again=settings.say_again,
-        apology=settings.apology,
-        no_transfer=settings.no_transfer,
-        cut_in=settings.notes.cut_in,
-        not_transferred=settings.notes.not_transferred,
-        keys=settings.notes.keys,
-        inaudible=settings.notes.inaudible,
-    )
 
 
 def watch() -> None:

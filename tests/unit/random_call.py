@@ -25,6 +25,7 @@ KEY_PAUSE = Limits().keys + 2 * TICK
 GIVEN_UP = Limits().transcript + 2 * TICK  # seconds after which a transcript is late
 REASONS = (
     "close 1001",
+    "no route to host",
     "rate limit",
     "the voice did not start",
     "the voice fell silent",
@@ -613,6 +614,8 @@ class RandomCall(Port):
         self.caller.lose_session()
         self.agenda.after(KEY_PAUSE, self.workflow.excuse)  # when keys are complete
         self.voice.lose()
+        for part in (1 / 3, 2 / 3):
+            self.agenda.after(part * pause, self._fail_to_open_session)
         self.agenda.after(pause, self._open_session)
 
     def lose_stream(self) -> None:
@@ -621,6 +624,10 @@ class RandomCall(Port):
         self._check_told()
         self.open = False
         self.ends.append("lost")
+
+    def _fail_to_open_session(self) -> None:
+        if not self.voice.live:
+            self.rules.voice_lost("no route to host")
 
     def _open_session(self) -> None:
         if not self.voice.live:

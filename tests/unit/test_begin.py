@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from begin import begin, lines
 from call import Call
 from conversation import Conversation, Lines
 from settings import Notes, Settings
 from tests.unit.environment import REQUIRED
 from tests.unit.noting_port import NotingPort
-from voice_handler import begin, lines
 
 SETTINGS = Settings(**REQUIRED, greeting="Hello.", bridge="Please go on.", goodbye="Good night.")  # type: ignore[arg-type]
 

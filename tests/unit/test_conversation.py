@@ -969,6 +969,7 @@ def test_speech_without_words_over_a_reply_has_it_said_again_and_no_more() -> No
     assert call.said == ["It is ready."] * 3
     call.caller_hears()
     call.wait(1)
+    call.caller_says("", "a click", seconds=0.2)
     assert call.said == ["It is ready."] * 3
 
 
@@ -1446,6 +1447,17 @@ def test_nothing_is_told_of_a_caller_who_hung_up() -> None:
     assert call.asked == ["One."]
 
 
+def test_nothing_is_said_to_or_asked_for_a_caller_who_hung_up() -> None:
+    call = told("It is ready.")
+    call.forget()
+    call.rules.caller_hangs_up()
+    call.rules.reply_piece(1, "Good-bye.")
+    call.rules.reply_ended(1)
+    call.caller_says("Thanks, bye.", "i2")
+    call.wait(30)
+    assert (call.said, call.asked, call.ended) == ([], [], [])
+
+
 def test_a_stream_that_is_lost_tells_nothing_twice() -> None:
     call = greeted()
     call.caller_says("One.")
@@ -1543,18 +1555,25 @@ def test_words_lost_with_a_session_are_asked_for() -> None:
     assert call.said == [LINES.say_again]
 
 
-def cut_off_while_speaking() -> RuledCall:
-    """Return a call with its second session: the first was lost while the caller spoke."""
+def cut_off_while_speaking(failures: int = 0) -> RuledCall:
+    """Return a call with its second session: the first was lost while the caller spoke.
+
+    So many tries to have another failed.
+    """
     call = greeted()
     call.rules.caller_speaks("i1")
     call.rules.voice_lost("close 1001")
+    for _ in range(failures):
+        call.wait(0.3)
+        call.rules.voice_lost("no route to host")
     call.wait(0.6)
     call.rules.voice_ready()
     return call
 
 
-def test_who_was_speaking_when_a_session_was_lost_may_go_on_in_the_next() -> None:
-    call = cut_off_while_speaking()
+@pytest.mark.parametrize("failures", [0, 1, 3])
+def test_who_was_speaking_when_a_session_was_lost_may_go_on_in_the_next(failures: int) -> None:
+    call = cut_off_while_speaking(failures)
     call.caller_says("for Thursday, please.", "i2", seconds=1)
     call.wait(call.limits.transcript)
     assert LINES.say_again not in call.said

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from voice_handler import FRAME_SECONDS, JITTER_SECONDS, SOUND, FrameClock
+from frame_clock import FRAME_SECONDS, JITTER_SECONDS, FrameClock
+from voice_handler import SOUND
 
 
 class FrameSource:

@@ -336,7 +336,7 @@ def test_a_session_is_given_up_if_openai_refuses_what_it_says(
     }
     call.happens("error", error=error)
     assert call.decided == decided
-    assert call.realtime.over == (kind == "invalid_request_error")
+    assert call.realtime.over.is_set() == (kind == "invalid_request_error")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from threading import Event, Lock, Thread
-from time import sleep
+from time import monotonic, sleep
 from types import SimpleNamespace
 from typing import Any
 
@@ -264,6 +264,24 @@ def test_a_call_for_which_there_are_no_more_threads_leaves_nothing_behind(
         handler.run(iter(()))
     eventually(lambda: not CALLS, "end of the call")
     assert openai.sessions == []
+
+
+def test_no_answer_is_missed_of_a_session_that_has_ended_with_its_call(
+    call: SilentCall, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The workflow may go on for minutes, and each second the call is looked at."""
+    rest = Event()
+    call.openai.brain.reply = lambda *_: Reply("Well.", rest=rest)
+    call.send("dtmf", dtmf={"digit": "#"})
+    call.openai.wait_for(lambda openai: openai.brain.messages)
+    call.session.stall()
+    call.take_a_frame(caplog)
+    call.twilio.close()
+    call.join()
+    call.handler.look(monotonic() + 100)
+    assert CALLS
+    rest.set()
+    assert "Realtime doesn't answer" not in caplog.text
 
 
 def test_a_realtime_that_does_not_answer_for_five_seconds_is_replaced(
