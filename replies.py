@@ -142,7 +142,7 @@ class ResponseReply:
     @property
     def conversation_is_broken(self) -> bool:
         """Whether nothing was said since the conversation takes no more messages."""
-        return is_broken(fault_of(self._end)) and not self._said
+        return not self._said and is_broken(fault_of(self._end))
 
     def take(self, data: str) -> str:
         """Take the next event, JSON; return the text that it adds. Raises NotUnderstood."""
