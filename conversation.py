@@ -153,7 +153,7 @@ class Conversation:
     def caller_speaks(self, item: str) -> None:
         """Fall silent and listen: a barge-in, or a false alarm."""
         if self._listens:
-            self._give_way()
+            self._let_caller_in()
             self._hearing.begin(item, self._clock())
             self._go_on()
 
@@ -171,7 +171,7 @@ class Conversation:
     def key(self, digit: str) -> None:
         """Take a DTMF key; keys interrupt as speech does."""
         if self._listens:
-            self._give_way()
+            self._let_caller_in()
             self._hearing.press(digit, self._clock())
             self._go_on()
 
@@ -201,7 +201,7 @@ class Conversation:
     def voice_hopeless(self, reason: str) -> None:
         """Give up: nothing will ever be spoken, in this session or another."""
         self._lose_voice(reason)
-        self._take_back()  # no sentence is in flight any more: there is none to stop
+        self._requeue_unheard()  # no sentence is in flight any more: there is none to stop
         self._leave(self._port.give_up, reason)
 
     def voice_sound(self, mark: str, ms: int) -> bool:
@@ -310,7 +310,7 @@ class Conversation:
         words = [stretch.words for stretch in heard if stretch.words]
         self._count_wordless(heard)
         if any(part != self._lines.inaudible for part in words):
-            self._give_up_reply()
+            self._abandon_reply()
             self._turns.waiting += words
             self._silence.filled = False
             self._silence.prompted = False
@@ -340,7 +340,7 @@ class Conversation:
         if self._hearing.misunderstood >= self._limits.say_again:
             return
         self._hearing.misunderstood += 1
-        self._give_up_reply()
+        self._abandon_reply()
         if self._turns.waiting:
             self._turns.waiting += words  # the workflow may know what to make of them
         else:
@@ -381,7 +381,7 @@ class Conversation:
         """Ask what waits, and what is known of the caller's words: the next stream begins anew."""
         words = self._hearing.known()
         if words:
-            self._give_up_reply()
+            self._abandon_reply()
             self._turns.waiting += words
         self._ask_what_waits()
 
@@ -390,7 +390,8 @@ class Conversation:
         if not self._speech.idle or self._hearing.state is not Caller.SILENT:
             return
         if self._turns.owed:
-            self._speech.add(self._silence.filler(now), Kind.FILLER)
+            if self._silence.filler_due(now):
+                self._speech.add(self._silence.next_filler(), Kind.FILLER)
         elif self._draining:
             self._end(Phase.ENDED)
             self._port.close("drained")
@@ -429,35 +430,35 @@ class Conversation:
         self._witness.apologises()
         self._say(self._lines.apology)
 
-    def _give_way(self) -> None:
+    def _let_caller_in(self) -> None:
         """Let the caller speak, or press keys: no silence has lasted until now."""
-        self._fall_silent()
+        self._stop_sound()
         self._silence.break_off()
 
-    def _fall_silent(self) -> None:
+    def _stop_sound(self) -> None:
         """Stop at once. What was not heard waits: it is said again, or dropped."""
         sentence = self._speech.in_flight
         if sentence:
             self._port.stop(sentence.mark)
         if self._speech.buffered:
             self._silence.break_off()  # what is cut by choice was sound all the same
-        self._take_back()
+        self._requeue_unheard()
 
-    def _take_back(self) -> None:
+    def _requeue_unheard(self) -> None:
         if self._speech.buffered:
             self._port.clear()
         self._speech.take_back(self._clock())
 
-    def _give_up_reply(self) -> None:
+    def _abandon_reply(self) -> None:
         """Give way for good; the next message tells what the caller heard of the reply."""
-        self._fall_silent()
+        self._stop_sound()
         if self._turns.wanted and (self._turns.busy or self._speech.reply_left):
             heard = self._speech.reply_heard
             self._turns.note = self._lines.cut_in.replace("{}", heard)
             self._witness.cuts_in(heard)
-        self._forget_reply()
+        self._drop_reply()
 
-    def _forget_reply(self) -> None:
+    def _drop_reply(self) -> None:
         self._turns.wanted = False
         self._speech.drop()
 
@@ -493,7 +494,7 @@ class Conversation:
     def _try_again(self, sentence: Sentence, reason: str) -> None:
         """Try after a pause. What was sent before the sentence plays on, if it can."""
         if sentence.sent_ms:
-            self._take_back()
+            self._requeue_unheard()
         else:
             self._speech.retry_last()
         self._voice.fail(reason, self._clock())
@@ -527,6 +528,6 @@ class Conversation:
         """Forget all that was going on: late events name what nobody knows."""
         self._phase = phase
         self._hearing.clear()
-        self._fall_silent()
-        self._forget_reply()
+        self._stop_sound()
+        self._drop_reply()
         self._turns.waiting.clear()

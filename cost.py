@@ -65,7 +65,7 @@ class Cost:
     """Adds up what a call has used."""
 
     def __init__(self, prices: Mapping[str, Mapping[Any, float]]) -> None:
-        """Begin with nothing; `prices` are by model, then by what is counted."""
+        """Start empty; `prices` are by model, then by what is counted."""
         self._prices = prices
         # Tokens, or seconds of sound, by model and price
         self.used: defaultdict[tuple[str, str], float] = defaultdict(float)

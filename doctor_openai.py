@@ -169,7 +169,7 @@ class Reading:
                 dispatch(event, "type", EVENTS, self)
             if self.is_over:
                 return
-        self.fault = self.fault or self._connection.end or "the connection was closed"
+        self.fault = self.fault or self._connection.close_reason or "the connection was closed"
 
     def give_up(self, why: str) -> None:
         """End it; for another thread."""

@@ -42,7 +42,7 @@ class Hearing:
     """Stretches of speech and of keys, in the order in which they began."""
 
     def __init__(self, lines: Lines, limits: Limits) -> None:
-        """Hear nothing yet."""
+        """Start empty."""
         self.misunderstood = 0  # how often in a row
         self.wordless = 0  # how many times in a row speech, not a mere noise, had no words
         self._lines = lines

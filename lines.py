@@ -1,4 +1,4 @@
-"""What the line itself says, and how long things may take: the part of the rules that is set."""
+"""What the line itself says, and how long things may take: the configurable part of the rules."""
 
 from dataclasses import dataclass
 
@@ -24,15 +24,15 @@ class Limits:
     """How long things may take, in seconds, and how often they are tried.
 
     The caller is never in unexplained silence for more than 4 s: whatever breaks a silence is due
-    by `patience - chance`, and what doesn't sound by `patience` is a hold. Five ticks a second, at
-    each of which something may be noticed late, take the rest.
+    by `patience - chance`, and what doesn't sound by `patience` is a hold. The rest is slack: ticks
+    come five times a second, so each step may be noticed 0.2 s late.
     """
 
     filler: float = 1.5  # unanswered silence before a filler
     filler_again: float = 2.0  # and before the next one
     idle: float = 15.0  # the caller's silence before the prompt, and again before the goodbye
     longest: float = 3600.0  # the whole call
-    speech: float = 180.0  # the longest stretch: who never pauses is a radio, or its end was lost
+    speech: float = 180.0  # the longest stretch: what goes on is a radio, or its end was missed
     transcript: float = 2.3  # from the end of speech to its words
     keys: float = 2.0  # the pause that completes what is keyed in
     patience: float = 3.5  # unanswered silence, or silence without a session, before a hold

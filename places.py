@@ -2,8 +2,8 @@
 
 Twilio's webhook and the stream that follows meet whichever process they meet. So a caller is told
 that the line is busy only when all processes together have no place left; each writes how many
-calls it carries into memory that all of them share. So is what one of them couldn't hang up known
-to the one that it comes back to.
+calls it carries into memory that all of them share. Likewise, a call that one process failed to
+hang up is recognised by whichever process it comes back to.
 """
 
 from collections.abc import Iterator, MutableSequence
@@ -80,7 +80,7 @@ class Finished:
     """
 
     def __init__(self, slots: MutableSequence[int]) -> None:
-        """Know of none; `slots` is memory that processes share, 64 bits each."""
+        """Start empty; `slots` is memory that processes share, 64 bits each."""
         self._slots = slots
 
     def add(self, call_sid: str) -> None:

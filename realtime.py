@@ -94,7 +94,7 @@ class Requests:
     """
 
     def __init__(self) -> None:
-        """Have asked for nothing."""
+        """Start empty."""
         self._marks: list[str] = []  # whose responses have not begun, if no marks come back
         self._told_apart = False  # marks come back
 
@@ -169,7 +169,7 @@ class Realtime:
         self._requests = Requests()
         self._in_flight = InFlight()
         connection, self._connection = self._connection, None
-        return connection.end if connection else ""
+        return connection.close_reason if connection else ""
 
     def append(self, sound: bytes) -> None:
         """Pass on 20 ms of sound, base64 in quotes, or keep it for the next session."""

@@ -70,7 +70,7 @@ class Said:
     """The text of a reply so far, by part. The same text may come by several events, or by one."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Start empty."""
         self._parts: dict[tuple[int, int], str] = {}
         self._part_is_open = False
 
@@ -117,7 +117,7 @@ class ResponseReply:
     """A Response while it is read: its text, the tools that it asks for, and how it ended."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Start empty."""
         self.tool_calls: set[str] = set()
         self._said = Said()
         self._end: Event = {}
@@ -225,7 +225,7 @@ class RunReply:
     """A run while it is read: its text, and how it ended."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Start empty."""
         self._said = Said()
         self._messages = 0  # that are complete
         self._end: Event = {}

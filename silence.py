@@ -96,11 +96,13 @@ class Silence:
         silent_too_long = self._unanswered.seconds(now) >= limits.patience
         return silent_too_long and self._unsaid.seconds(now) >= limits.chance
 
-    def filler(self, now: float) -> str:
-        """Return the next filler if one is due, else nothing."""
+    def filler_due(self, now: float) -> bool:
+        """Whether the workflow's silence is to be bridged."""
         wait = self._limits.filler_again if self.filled else self._limits.filler
-        if self._unanswered.seconds(now) < wait:
-            return ""
+        return self._unanswered.seconds(now) >= wait
+
+    def next_filler(self) -> str:
+        """Return what bridges it; "" if there are no fillers."""
         self.filled = True
         return next(self._fillers, "")
 

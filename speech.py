@@ -56,7 +56,7 @@ class Speech:
     """Sentences wait, are spoken one at a time, are played, and are heard."""
 
     def __init__(self, limits: Limits) -> None:
-        """Have nothing to say."""
+        """Start empty."""
         self._ahead_ms = limits.ahead * 1000
         self._waiting = deque[Sentence]()
         self._sent = deque[Sentence]()  # the voice was asked for it, its mark has not come back

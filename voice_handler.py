@@ -166,7 +166,7 @@ class VoiceHandler:
         if self._clock.frames % PING_FRAMES < TICK_FRAMES:
             self._realtime.ping()
 
-    def look(self, now: float) -> None:
+    def abort_if_stalled(self, now: float) -> None:
         """End what has fallen silent; `watch` calls this for every call."""
         if not self._ended.is_set() and now - self.stream.quiet_since > STALL_SECONDS:
             self._story.warn("the stream has stalled")
@@ -278,24 +278,24 @@ class VoiceHandler:
     def hang_up(self) -> None:
         """End the call."""
         self._story.hangs_up()
-        self._do(self._control.hang_up, "hang up")
+        self._start_act(self._control.hang_up, "hang up")
 
     def transfer(self) -> None:
         """Connect the caller to a person."""
         self._story.transfers()
-        self._do(self._control.transfer, "transfer")
+        self._start_act(self._control.transfer, "transfer")
 
     def hold(self, reason: str) -> None:
         """Have Twilio's own voice ask for patience, and another stream opened."""
         VOICE.fail(reason)
         self._story.leaves("on hold", self._with_host(reason))
-        self._do(self._control.hold, "hold")
+        self._start_act(self._control.hold, "hold")
 
     def give_up(self, reason: str) -> None:
         """Have Twilio's own voice say UNAVAILABLE, and the call ended."""
         VOICE.fail(reason)
         self._story.gives_up(with_remedy(self._with_host(reason)))
-        self._do(self._control.give_up, "give up")
+        self._start_act(self._control.give_up, "give up")
 
     def close(self, reason: str) -> None:
         """Close the stream: Twilio comes back with the conversation."""
@@ -310,14 +310,14 @@ class VoiceHandler:
         message = {"event": event, "streamSid": self.call.stream_sid, **body}
         self.stream.send(json.dumps(message).encode())
 
-    def _do(self, action: Callable[[Call], None], name: str) -> None:
+    def _start_act(self, action: Callable[[Call], None], name: str) -> None:
         """Do what takes Twilio's REST API some time, in a thread of its own."""
         # It may have been started, or replaced, since the stream began; or is being so just now
         conversation = self._workflow.conversation(self.call.sid) or self.call.conversation
         call = replace(self.call, conversation=conversation)
-        Thread(target=self._control_call, args=(action, call, name), daemon=True).start()
+        Thread(target=self._act_on_call, args=(action, call, name), daemon=True).start()
 
-    def _control_call(self, action: Callable[[Call], None], call: Call, name: str) -> None:
+    def _act_on_call(self, action: Callable[[Call], None], call: Call, name: str) -> None:
         try:
             action(call)
         except OSError as error:
@@ -368,4 +368,4 @@ def watch() -> None:
         now = monotonic()
         if now < began + 2 * WATCH_SECONDS:
             for call in list(CALLS):
-                call.look(now)
+                call.abort_if_stalled(now)

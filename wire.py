@@ -76,7 +76,7 @@ class Connection:
         self.abort()
 
     @property
-    def end(self) -> str:
+    def close_reason(self) -> str:
         """Why it ended: what the other side gave as its reason, or did wrong; "" if unknown."""
         broken = self._protocol.parser_exc
         if isinstance(broken, ProtocolError | PayloadTooBig):

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 from xml.etree import ElementTree
 
 import pytest
+import requests
 
 import twilio_calls
 from app import app
@@ -107,6 +108,30 @@ def test_a_call_that_was_to_be_hung_up_is_known_if_it_comes_back(
     assert len(rest.forms) == len(statuses)
     assert calls.is_finished("CA1")
     assert not calls.is_finished("CA2")
+
+
+@pytest.mark.parametrize("act", ["hang_up", "transfer", "hold", "give_up"])
+def test_a_twilio_that_cannot_be_reached_is_given_up_within_ten_seconds(
+    rest: Rest, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    """Until then the caller hears nothing."""
+    waited = 0.0
+
+    def post(*_: object, timeout: tuple[float, float], **__: object) -> None:
+        nonlocal waited
+        waited += timeout[0]
+        raise requests.ConnectTimeout
+
+    def sleep(seconds: float) -> None:
+        nonlocal waited
+        waited += seconds
+
+    monkeypatch.setattr(requests, "post", post)
+    monkeypatch.setattr(twilio_calls, "sleep", sleep)
+    calls = make(rest, transfer_number="+15554445555")
+    with pytest.raises(OSError):
+        getattr(calls, act)(CALL)
+    assert 0 < waited < 10
 
 
 def test_a_call_that_cannot_be_hung_up_is_known_to_other_processes(

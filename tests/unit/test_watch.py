@@ -127,7 +127,9 @@ def test_all_calls_are_looked_at_each_second_unless_the_process_stood_still(
         nonlocal now
         now += next(naps)
 
-    monkeypatch.setattr(voice_handler, "CALLS", [SimpleNamespace(look=looked.append)] * 2)
+    monkeypatch.setattr(
+        voice_handler, "CALLS", [SimpleNamespace(abort_if_stalled=looked.append)] * 2
+    )
     monkeypatch.setattr(voice_handler, "monotonic", lambda: now)
     monkeypatch.setattr(voice_handler, "sleep", sleep)
     with pytest.raises(StopIteration):
@@ -190,9 +192,9 @@ def test_a_call_whose_conversation_is_being_replaced_comes_back_to_the_one_it_ha
 
 def test_a_stream_that_is_silent_for_ten_seconds_is_given_up(call: SilentCall) -> None:
     stream = call.handler.stream
-    call.handler.look(stream.quiet_since + 9.9)
+    call.handler.abort_if_stalled(stream.quiet_since + 9.9)
     assert stream.open
-    call.handler.look(stream.quiet_since + 10.1)
+    call.handler.abort_if_stalled(stream.quiet_since + 10.1)
     assert not stream.open
 
 
@@ -220,7 +222,7 @@ def test_a_stream_is_given_up_though_its_reader_waits_to_send_to_realtime(
     talker = Thread(target=talk)
     talker.start()
     eventually(lambda: stands_still(sent), "full sockets")
-    call.handler.look(stream.quiet_since + 10.1)
+    call.handler.abort_if_stalled(stream.quiet_since + 10.1)
     eventually(lambda: not CALLS, "end of the call")
     call.twilio.abort()
     talker.join(10)
@@ -278,7 +280,7 @@ def test_no_answer_is_missed_of_a_session_that_has_ended_with_its_call(
     call.take_a_frame(caplog)
     call.twilio.close()
     call.join()
-    call.handler.look(monotonic() + 100)
+    call.handler.abort_if_stalled(monotonic() + 100)
     assert CALLS
     rest.set()
     assert "Realtime doesn't answer" not in caplog.text
@@ -292,7 +294,7 @@ def test_a_realtime_that_does_not_answer_for_five_seconds_is_replaced(
     call.session.stall()
 
     def is_given_up_after(seconds: float) -> bool:
-        call.handler.look(now + seconds)
+        call.handler.abort_if_stalled(now + seconds)
         return "Realtime doesn't answer" in caplog.text
 
     def is_given_up_in_time() -> bool:

@@ -119,7 +119,7 @@ def test_a_frame_against_the_rules_ends_the_stream_and_says_why(raw: bytes, why:
     peer.socket.sendall(raw)
     peer.send(Opcode.TEXT, b"not read any more")
     assert peer.messages() == []
-    assert why in peer.connection.end
+    assert why in peer.connection.close_reason
     assert Close.parse(peer.receive().data).code == 1002
 
 
@@ -127,7 +127,7 @@ def test_a_masked_frame_of_a_server_is_against_the_rules() -> None:
     peer = Peer(Side.SERVER)
     peer.socket.sendall(Frame(Opcode.TEXT, b"hello").serialize(mask=True))
     assert peer.messages() == []
-    assert "incorrect masking" in peer.connection.end
+    assert "incorrect masking" in peer.connection.close_reason
 
 
 def test_a_frame_with_an_extended_length_of_nothing_swallows_nothing() -> None:
@@ -144,7 +144,7 @@ def test_a_message_that_is_too_long_ends_the_stream(peer: Peer, fragments: int) 
         last = number == fragments - 1
         peer.send(Opcode.CONT if number else Opcode.TEXT, piece, fin=last)
     assert peer.messages() == []
-    assert "exceeds" in peer.connection.end or "over" in peer.connection.end
+    assert "exceeds" in peer.connection.close_reason or "over" in peer.connection.close_reason
 
 
 def test_the_reason_of_a_close_is_kept_and_the_close_answered(peer: Peer) -> None:
@@ -152,8 +152,8 @@ def test_the_reason_of_a_close_is_kept_and_the_close_answered(peer: Peer) -> Non
     peer.send(Opcode.CLOSE, Close(4429, "rate limited: too many sessions").serialize())
     peer.send(Opcode.TEXT, b"after")
     assert peer.messages() == [b"before"]
-    assert "4429" in peer.connection.end
-    assert "rate limited: too many sessions" in peer.connection.end
+    assert "4429" in peer.connection.close_reason
+    assert "rate limited: too many sessions" in peer.connection.close_reason
     assert Close.parse(peer.receive().data).code == 4429
 
 
