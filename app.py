@@ -9,12 +9,14 @@ from hashlib import sha256
 from hmac import compare_digest
 from threading import Event, Lock, Thread
 from time import sleep, time
+from urllib.parse import parse_qsl, urlsplit
 
 from flask import Flask, Response, abort, render_template, request
 from flask_sock import Sock
 from prometheus_client import CONTENT_TYPE_LATEST
 from simple_websocket import Server
 from websockets.protocol import Side
+from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import BadRequest, HTTPException
 from werkzeug.routing import WebsocketMismatch
 from werkzeug.serving import BaseWSGIServer, make_server
@@ -220,7 +222,7 @@ def upstream_health() -> tuple[dict[str, str], int]:
 @app.post("/voice")
 def voice() -> Response:
     """Connect a call to its stream, or tell Twilio what else to do with it."""
-    after = request.args.get("after")
+    after = query().get("after")
     attempt = attempts()
     if twilio_calls().is_finished(request.form.get("CallSid", "")):
         return twiml("goodbye.xml")
@@ -234,9 +236,20 @@ def voice() -> Response:
         return connect("connect.xml", attempt, "greeting")
     end_old_stream(request.form.get("CallSid", ""))
     if after == "hold":
-        return connect("connect.xml", attempt, request.args.get("opening", ""))
+        return connect("connect.xml", attempt, query().get("opening", ""))
     template = "reconnect.xml" if attempt == MAX_RETURNS else "connect.xml"
     return connect(template, attempt, opening_again())
+
+
+def query() -> MultiDict[str, str]:
+    """Return the query of what Twilio asked for first: by itself, the number's fallback has none.
+
+    See https://www.twilio.com/docs/usage/security/availability-reliability#fallback-urls.
+    """
+    failed = request.form.get("ErrorUrl", "")
+    if not failed.startswith(f"{settings().webhook_url}/voice?"):
+        return request.args
+    return MultiDict(parse_qsl(urlsplit(failed).query))
 
 
 def turn_away(document: str, why: str) -> Response:
@@ -247,7 +260,7 @@ def turn_away(document: str, why: str) -> Response:
 
 def attempts() -> int:
     """Return how often the call has come back in a row: a stream that lasted was a good one."""
-    attempt = max(0, request.args.get("attempt", 0, type=int))
+    attempt = max(0, query().get("attempt", 0, type=int))
     if stream_seconds() > GOOD_STREAM_SECONDS:
         return min(attempt, 1)
     return attempt
@@ -255,13 +268,13 @@ def attempts() -> int:
 
 def opening_again() -> str:
     """Return the opening of a call that has come back: one that was hardly begun begins anew."""
-    opening = request.args.get("opening", "")
+    opening = query().get("opening", "")
     return opening if stream_seconds() < HARDLY_BEGUN_SECONDS and opening else "bridge"
 
 
 def stream_seconds() -> float:
     """Return for how long the stream lasted with which the call comes back."""
-    began = request.args.get("began", 0.0, type=float)
+    began = query().get("began", 0.0, type=float)
     return time() - began if began else 0.0
 
 
@@ -281,11 +294,11 @@ def after_transfer(attempt: int) -> Response:
 
 def connect(template: str, attempt: int, opening: str) -> Response:
     """Open the call's stream; should it break, Twilio comes back with the conversation."""
-    conversation = only_printable(request.args.get("conversation", ""))
+    conversation = only_printable(query().get("conversation", ""))
     if not conversation and not attempt:
         conversation = start_conversation()
     now = f"{time():.1f}"
-    since = request.args.get("since", now)
+    since = query().get("since", now)
     comes_back = voice_path(conversation, attempt + 1, since=since, began=now, opening=opening)
     return twiml(
         template,

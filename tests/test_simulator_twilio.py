@@ -535,6 +535,57 @@ def test_nobody_at_the_webhook_fails_the_call(network: PhoneNetwork) -> None:
     assert len(network.webhooks) == 2
 
 
+@pytest.mark.parametrize("code", ["11200", "12100"])
+def test_what_fails_is_asked_of_the_number_s_fallback(
+    network: PhoneNetwork, app: ScriptedApp, code: str
+) -> None:
+    network.number_resource["voice_fallback_url"] = f"{PUBLIC}/voice?fallback"
+    broken: dict[str, str | int] = {"11200": 404, "12100": "<Response>"}
+    again = response("<Redirect>/voice?a=1</Redirect>")
+    app.twiml = [again, broken[code], response("<Hangup/>")]
+    call = network.call()
+    call.wait_ended()
+    assert call.end_reason == "<Hangup>"
+    fallback = app.forms[-1]
+    assert (fallback["_url"], fallback["_method"]) == ("/voice?fallback", "POST")
+    assert (fallback["ErrorCode"], fallback["ErrorUrl"]) == (code, f"{PUBLIC}/voice?a=1")
+    assert fallback["CallSid"] == call.sid
+    validator = RequestValidator(network.auth_token)
+    told = network.webhooks[-1]
+    assert validator.validate(f"{PUBLIC}/voice?fallback", told.fields, fallback["_signature"])
+    assert bool(network.refusals) == (code == "12100"), "what is no TwiML is the app's mistake"
+
+
+def test_a_fallback_that_fails_too_ends_the_call(network: PhoneNetwork, app: ScriptedApp) -> None:
+    network.number_resource["voice_fallback_url"] = f"{PUBLIC}/voice?fallback"
+    app.twiml = [404]
+    call = network.call()
+    call.wait_ended()
+    assert call.end_reason == "application error"
+    assert [form["_url"] for form in app.forms] == ["/voice", "/voice?fallback"]
+
+
+def test_twiml_that_came_by_rest_has_no_fallback(
+    network: PhoneNetwork, app: ScriptedApp, client: Any
+) -> None:
+    network.number_resource["voice_fallback_url"] = f"{PUBLIC}/voice?fallback"
+    call = connected(network, app)
+    app.twiml = [404]
+    twiml = response(f"<Redirect>{PUBLIC}/voice?a=1</Redirect>")
+    client.calls(call.sid).update(twiml=twiml)
+    call.wait_ended()
+    assert call.end_reason == "application error"
+
+
+def test_a_proxy_may_answer_for_the_app(network: PhoneNetwork, app: ScriptedApp) -> None:
+    network.webhook_failures = [503, 503]
+    call = network.call()
+    call.wait_ended()
+    assert call.end_reason == "application error"
+    assert [webhook.status for webhook in network.webhooks] == [503, 503]
+    assert app.forms == []
+
+
 def test_redirect_by_get_carries_the_form_in_the_query(
     network: PhoneNetwork, app: ScriptedApp
 ) -> None:

@@ -11,7 +11,7 @@ import websocket
 
 from tests.conftest import both_kinds
 from tests.unit.environment import REWRITTEN
-from tools.harness import PUBLIC_URL, Service, hear_out
+from tools.harness import PUBLIC_URL, Service, hear_out, settle
 from tools.webhook import UNAVAILABLE, post
 
 
@@ -76,6 +76,20 @@ def test_a_call_gets_through_a_proxy_that_rewrites(
 ) -> None:
     call = service.network.call(extra_headers=headers)
     hear_out(call, "Hello!")
+
+
+@pytest.mark.settings(BRIDGE="Where were we?")
+def test_a_call_that_comes_back_by_the_number_s_fallback_goes_on(service: Service) -> None:
+    service.network.number_resource["voice_fallback_url"] = f"{PUBLIC_URL}/voice"
+    call = service.call()
+    settle(call)
+    service.network.webhook_failures = [503, 503]  # no process answers the <Redirect>
+    call.stream.reset()
+    call.wait_for_stream(number=2)
+    hear_out(call, "Where were we?")
+    first, second = (stream.parameters["conversation"] for stream in call.streams)
+    assert first == second
+    assert call.heard().count("Hello!") == 1
 
 
 def test_what_is_not_ours_is_refused_by_the_servers_too(service: Service) -> None:

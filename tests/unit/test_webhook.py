@@ -262,6 +262,64 @@ def test_a_call_that_could_not_be_hung_up_is_not_begun_again(
     assert verbs(site.post(back)) == ["Connect", "Redirect"]
 
 
+# --- the number's fallback ------------------------------------------------------------------------
+
+
+def failed(url: str) -> dict[str, str]:
+    """Return the form with which Twilio asks the number's fallback."""
+    return {**FORM, "ErrorCode": "11200", "ErrorUrl": url}
+
+
+def test_a_call_that_comes_back_by_the_fallback_goes_on(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = MagicMock(**{"call.sid": SID})
+    monkeypatch.setattr(app, "CALLS", {old})
+    lost = "/voice?conversation=conv_old&attempt=1&since=1000.5&began=1001.5&opening=greeting"
+    DRAINING.set()  # new calls would be turned away
+    answer = site.post(form=failed(PUBLIC_URL + lost))
+    assert verbs(answer) == ["Connect", "Redirect"]
+    given = parameters(answer)
+    told = (given["conversation"], given["attempt"], given["opening"], given["since"])
+    assert told == ("conv_old", "1", "bridge", "1000.5")
+    old.stream.abort.assert_called_once_with()
+    assert site.openai.requests == []
+
+
+@pytest.mark.parametrize(
+    ("lost", "opening"),
+    [("after=transfer", "no_transfer"), ("after=hold&opening=bridge", "bridge")],
+)
+def test_the_fallback_knows_after_what_a_call_comes_back(
+    site: Site, lost: str, opening: str
+) -> None:
+    url = f"{PUBLIC_URL}/voice?conversation=conv_old&attempt=1&{lost}"
+    given = parameters(site.post(form=failed(url)))
+    assert (given["conversation"], given["opening"]) == ("conv_old", opening)
+
+
+def test_the_fallback_does_not_let_a_call_come_back_for_ever(site: Site) -> None:
+    url = f"{PUBLIC_URL}/voice?conversation=conv_old&attempt=4"
+    assert verbs(site.post(form=failed(url))) == ["Say", "Hangup"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"{PUBLIC_URL}/voice",
+        "https://elsewhere.example/voice?conversation=conv_old&attempt=1",
+        f"{PUBLIC_URL}.elsewhere.example/voice?conversation=conv_old&attempt=1",
+        f"{PUBLIC_URL}/other?conversation=conv_old&attempt=1",
+        "",
+        "[",
+    ],
+)
+def test_a_new_call_that_comes_by_the_fallback_is_greeted(site: Site, url: str) -> None:
+    given = parameters(site.post(form=failed(url)))
+    assert given["conversation"] in site.openai.conversations
+    assert (given["attempt"], given["opening"]) == ("0", "greeting")
+
+
 # --- who may come in ------------------------------------------------------------------------------
 
 

@@ -64,6 +64,8 @@ class PhoneNetwork:
         self.calls: dict[str, Call] = {}  # by sid; the latest if two share it
         self.placed: list[Call] = []
         self.webhooks: list[WebhookRecord] = []
+        self.webhook_failures: list[int] = []
+        """Statuses that a proxy answers to the next requests for TwiML, the app being away."""
         self.refusals: list[str] = []
         self.rest = RestApi(self)
         self.session: aiohttp.ClientSession
@@ -91,6 +93,7 @@ class PhoneNetwork:
         """Forget what happened, and fail no more."""
         for record in (self.calls, self.placed, self.webhooks, self.refusals):
             record.clear()
+        self.webhook_failures.clear()
         self.rest.forget()
         self.dial_status = "completed"
 
@@ -98,6 +101,11 @@ class PhoneNetwork:
     def api_url(self) -> str:
         """Where the REST API listens."""
         return self.rest.url
+
+    @property
+    def number_resource(self) -> dict[str, Any]:
+        """The phone number, as the REST API shows it."""
+        return self.rest.account.number
 
     @property
     def rest_requests(self) -> list[RestRequest]:

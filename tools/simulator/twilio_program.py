@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 APPLICATION_ERROR = "We are sorry, an application error has occurred. Goodbye."
 MAX_DOCUMENTS = 50  # a call; Twilio has no such bound, a test needs one
+NO_DOCUMENT = 11200  # Twilio's code for an answer that fails, or doesn't come
 
 
 class Dialed(NamedTuple):
@@ -51,6 +52,7 @@ class CallProgram:
         self._call = call
         self._network = call.network
         self._document_url = voice_url
+        self._fallback_url = self._network.number_resource["voice_fallback_url"]
         self._takeover: Awaitable[twiml.Document] | None = None
         self._task: asyncio.Task[None] | None = None
         self._party_left: asyncio.Event | None = None
@@ -72,8 +74,12 @@ class CallProgram:
             self._leave_document()
 
     def take_over(self, document: Awaitable[twiml.Document]) -> None:
-        """Abandon the current TwiML for another document."""
+        """Abandon the current TwiML for another document.
+
+        By REST: whether the number's fallback counts afterwards isn't documented, so it doesn't.
+        """
         self._takeover = document
+        self._fallback_url = ""
         self._leave_document()
 
     def _leave_document(self) -> None:
@@ -115,17 +121,38 @@ class CallProgram:
 
     async def _run_documents(self, source: Awaitable[twiml.Document]) -> NoReturn:
         try:
-            document = await source
+            document = await self._or_fallback(source)
             for _ in range(MAX_DOCUMENTS):
-                try:
-                    await self._run_verbs(document)
-                except _GoTo as go:
-                    document = go.document
+                document = await self._or_fallback(self._next(document))
         except twiml.TwimlError as error:
-            self._call.refuse(str(error))
-            await self._application_error(error.code, str(error))
+            self._refuse_unusable(error)
+            await self._application_error(error)
         self._call.refuse(f"the app redirected the call {MAX_DOCUMENTS} times")
         raise CallOver("too many redirects")
+
+    async def _or_fallback(self, source: Awaitable[twiml.Document]) -> twiml.Document:
+        """Return a document, or what the number's fallback has instead."""
+        try:
+            return await source
+        except twiml.TwimlError as error:
+            if not self._fallback_url:
+                raise
+            self._refuse_unusable(error)
+            failed = {"ErrorCode": str(error.code), "ErrorUrl": self._document_url}
+        method = self._network.number_resource["voice_fallback_method"]
+        return await self.fetch(self._fallback_url, method, **failed)
+
+    async def _next(self, document: twiml.Document) -> twiml.Document:
+        """Run a document, and return the one that it leads to."""
+        try:
+            await self._run_verbs(document)
+        except _GoTo as go:
+            return go.document
+
+    def _refuse_unusable(self, error: twiml.TwimlError) -> None:
+        """Note what was answered though it is no TwiML; no answer is no mistake of the app's."""
+        if error.code != NO_DOCUMENT:
+            self._call.refuse(str(error))
 
     async def _run_verbs(self, document: twiml.Document) -> NoReturn:
         for problem in document.problems:
@@ -139,8 +166,8 @@ class CallProgram:
                 await self._verbs[verb.name](self, verb)
         raise CallOver("end of TwiML")
 
-    async def _application_error(self, code: int, text: str) -> NoReturn:
-        self._call.note("application_error", code=code, text=text)
+    async def _application_error(self, error: twiml.TwimlError) -> NoReturn:
+        self._call.note("application_error", code=error.code, text=str(error))
         self._call.answer()
         await self._speak(APPLICATION_ERROR)
         raise CallOver("application error")
@@ -148,14 +175,14 @@ class CallProgram:
     async def fetch(self, url: str, method: str, **fields: str) -> twiml.Document:
         """Ask the app for TwiML.
 
-        :raises CallOver: after the caller has been told of an application error.
+        :raises TwimlError: if it has none.
         """
         request = WebhookRequest(self._call, url, method, fields)
+        self._document_url = request.url
         answer = await request.send()
         if answer is None or not 200 <= answer.status < 300:
             said = f"HTTP {answer.status}" if answer else "no answer"
-            await self._application_error(11200, f"{request.url}: {said}")
-        self._document_url = answer.url
+            raise twiml.TwimlError(NO_DOCUMENT, f"{request.url}: {said}")
         self._call.note("twiml", xml=answer.body.decode("utf-8", "replace"))
         return twiml.parse(answer.body, answer.content_type)
 
