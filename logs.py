@@ -52,12 +52,18 @@ AMOUNTS = (
     rf"(?<![\d.,+-])(?<!\d ){PRICE} (?:[$€£¥]|USD|EUR|GBP|dollars|euros|pounds)",
     r"HTTP/\d(?:\.\d)?\"? \d{3} (?:\d{1,9}\b|-)",  # a status and a size
 )
+# A host's name as clouds and tunnels make them, digits and all. No phone number looks like that:
+# each label has a letter other than `x`, the last has no digit. What precedes an `@` is no host.
+LABEL = r"(?![\dxX-]+\.)[A-Za-z\d-]+"
+HOST = rf"(?:{LABEL}\.)+[A-Za-z]{{2,}}(?![\w-])(?!\.[\w-])(?![^/\s?#]*@)"
+PORT = r":\d{1,5}\b(?: \(\d{1,7}\))?"  # and the process that listens there
 ADDRESSES = (
     r"(?<![\w.])(?<!\+\d )(?<!\+\d\d )(?<!\+\d\d\d )"  # no phone number's country
     rf"(?:{OCTET}\.){{3}}{OCTET}(?!\.?\d)(?::\d{{1,5}}\b)?",
     r"(?<![\w:])(?=[\d:]*[a-f])(?:[\da-f]{1,4}:{1,2}){2,7}[\da-f]{1,4}(?![\w:])",  # IPv6
-    # A host, its port, and the process that listens there
-    r"//(?:[A-Za-z][A-Za-z.-]*|\[[\da-f:]*\]):\d{1,5}\b(?: \(\d{1,7}\))?",
+    rf"\b(?:https?|wss?)://{HOST}(?:{PORT})?",
+    rf"(?<= at ){HOST}(?=: )",  # of a request that was refused
+    rf"//(?:[A-Za-z][A-Za-z.-]*|\[[\da-f:]*\]){PORT}",
     r"\b0x[0-9a-f]+\b",  # where an object is in memory
 )
 IDS = (

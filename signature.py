@@ -36,17 +36,13 @@ class Signed:
         if self._is_for(plain, token):
             return f"{what}, but for {plain}: in its Console the address must be {ours.scheme}://"
         for host in self.hosts:
-            if self._is_for_host(host, token):
-                return f"{what}, but for {host}: set WEBHOOK_URL=https://{host}"
+            for scheme in (ours.scheme, PLAIN[ours.scheme]):
+                if self._is_for(f"{scheme}://{host}", token):
+                    return f"{what}, but for {scheme}://{host}: set WEBHOOK_URL=https://{host}"
         return (
             f"{what}, nor for the host that was asked: TWILIO_AUTH_TOKEN must be the"
             " primary token of the account that owns the number"
         )
-
-    def _is_for_host(self, host: str, token: str) -> bool:
-        scheme = urlsplit(self.site).scheme
-        sites = (f"{scheme}://{host}", f"{PLAIN[scheme]}://{host}")
-        return any(self._is_for(site, token) for site in sites)
 
     def _is_for(self, site: str, token: str) -> bool:
         validator = RequestValidator(token)

@@ -19,6 +19,7 @@ from werkzeug.test import TestResponse
 
 import app
 from call import Call
+from logs import mask_numbers
 from settings import settings
 from tests.unit.environment import REQUIRED, REWRITTEN
 from tools.simulator.openai_server import OpenAISimulator
@@ -463,10 +464,10 @@ FAULTS = {
         ", but for http://voice.example.com: in its Console the address must be https://"
     ),
     "https://new.tunnel.example/voice": (
-        ", but for new.tunnel.example: set WEBHOOK_URL=https://new.tunnel.example"
+        ", but for https://new.tunnel.example: set WEBHOOK_URL=https://new.tunnel.example"
     ),
     "http://new.tunnel.example/voice": (
-        ", but for new.tunnel.example: set WEBHOOK_URL=https://new.tunnel.example"
+        ", but for http://new.tunnel.example: set WEBHOOK_URL=https://new.tunnel.example"
     ),
     "https://elsewhere.example/voice": TOKEN_IS_WRONG,
 }
@@ -492,7 +493,26 @@ def test_a_stream_that_was_signed_for_another_host_names_it(
     answer = site.client.get("/media-stream", headers={"Host": "new.tunnel.example", **upgrade})
     assert answer.status_code == 403
     (line,) = caplog.messages
-    assert line.endswith("but for new.tunnel.example: set WEBHOOK_URL=https://new.tunnel.example")
+    assert line.endswith(
+        "but for wss://new.tunnel.example: set WEBHOOK_URL=https://new.tunnel.example"
+    )
+
+
+@pytest.mark.parametrize("path", ["/voice", "/media-stream"])
+def test_the_host_that_is_to_be_copied_stays_readable(
+    site: Site, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    host = "phone-123456789012.us-central1.run.app"
+    scheme, form = ("https", FORM) if path == "/voice" else ("wss", {})
+    headers = {"Host": host, "X-Twilio-Signature": sign(f"{scheme}://{host}{path}", form)}
+    if path == "/voice":
+        site.client.post(path, data=form, headers=headers)
+    else:
+        upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
+        site.client.get(path, headers={**headers, **upgrade})
+    (line,) = map(mask_numbers, caplog.messages)
+    assert f" {path} at {host}: " in line
+    assert line.endswith(f", but for {scheme}://{host}: set WEBHOOK_URL=https://{host}")
 
 
 def test_a_request_line_that_is_no_url_is_refused(site: Site) -> None:
