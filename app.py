@@ -386,13 +386,25 @@ def main() -> None:
 def serve() -> None:
     """Serve until told to stop, and then until the last call has been handed over."""
     start()
-    signal.signal(signal.SIGTERM, lambda *_: DRAINING.set())
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)  # Ctrl-C
     server = listen(settings().port)
     tell_started(settings())
     Thread(target=server.serve_forever, daemon=True).start()
-    while CALLS or not DRAINING.is_set():
+    while not DRAINING.is_set():
+        sleep(0.5)
+    if CALLS:
+        log.info("stopping when the calls have been handed over; Ctrl-C again cuts them off")
+    while CALLS:
         sleep(0.5)
     sys.exit()
+
+
+def stop(number: int, _: object) -> None:
+    """Drain, as a signal asks for; end at once at the second one."""
+    if DRAINING.is_set():
+        sys.exit(128 + number)
+    DRAINING.set()
 
 
 if __name__ == "__main__":

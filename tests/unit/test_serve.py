@@ -41,3 +41,16 @@ def test_a_process_that_is_to_stop_waits_for_its_last_call(
         app.serve()
     assert not stopped.value.code
     assert not calls
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_second_signal_ends_it_at_once(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    to_stop = Event()
+    monkeypatch.setattr(app, "DRAINING", to_stop)
+    app.stop(number, None)
+    assert to_stop.is_set()
+    with pytest.raises(SystemExit) as stopped:
+        app.stop(number, None)
+    assert stopped.value.code == 128 + number
