@@ -1,4 +1,4 @@
-"""The phone line for an OpenAI agent: Twilio's webhook, its media stream, and how the line is."""
+"""The phone line for an OpenAI agent: Twilio's webhook, its media stream, and its health."""
 
 import functools
 import os
@@ -43,7 +43,10 @@ SERVED_AT = "X-Served-At"  # a header of /health, by which `--check` knows this 
 READY = Event()  # `start` has run
 STARTING = Lock()
 UNSIGNED = ("/", "/health", "/health/upstream", "/metrics")  # not for Twilio
-FOR_TWILIO = "This is for Twilio only: the app's log says why it was refused, / what this is.\n"
+FOR_TWILIO = (
+    "This address is for Twilio only. The app's log says why the request was refused;"
+    " see / for what this is.\n"
+)
 
 
 class NoReader(Thread):
@@ -139,7 +142,10 @@ def is_full() -> bool:
 @app.errorhandler(405)
 def refuse_address(error: HTTPException) -> Response:
     """Tell what Twilio must ask for: its Console may have another path or method."""
-    error.description = f"Twilio must ask POST {settings().webhook_url}/voice"
+    if "X-Twilio-Signature" in request.headers:
+        error.description = f"Twilio must ask POST {settings().webhook_url}/voice"
+    elif request.routing_exception:
+        error.description = error.name  # to a browser, a monitor or a bot
     return refuse(error)
 
 
@@ -199,7 +205,7 @@ def numbers() -> Response:
     """Tell Prometheus how the calls are; only who knows METRICS_TOKEN may ask."""
     token = settings().metrics_token
     if not token:
-        abort(404)
+        abort(404, "METRICS_TOKEN is not set")
     asked_with = request.headers.get("Authorization", "")
     if not compare_digest(asked_with.encode(), f"Bearer {token}".encode()):
         log.warning("refused /metrics: it must be asked with METRICS_TOKEN as bearer token")

@@ -421,22 +421,28 @@ WRONG_ADDRESSES = [
 ]
 
 
-@pytest.mark.parametrize("is_signed", [True, False])
 @pytest.mark.parametrize(("method", "path", "status"), WRONG_ADDRESSES)
 def test_what_twilio_asks_for_in_vain_leaves_a_line(
-    site: Site,
-    caplog: pytest.LogCaptureFixture,
-    method: str,
-    path: str,
-    status: int,
-    is_signed: bool,
+    site: Site, caplog: pytest.LogCaptureFixture, method: str, path: str, status: int
 ) -> None:
-    headers = {"X-Twilio-Signature": sign(PUBLIC_URL + path, {})} if is_signed else {}
+    headers = {"X-Twilio-Signature": sign(PUBLIC_URL + path, {})}
     answer = site.client.open(path, method=method, headers=headers)
     assert answer.status_code == status
-    assert answer.text == app.FOR_TWILIO, "a browser is told, too"
     asked = f"refused {method} {path} at localhost"
     assert caplog.messages == [f"{asked}: Twilio must ask POST {PUBLIC_URL}/voice"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [*WRONG_ADDRESSES, ("GET", "/favicon.ico", 404)]
+)
+def test_what_others_ask_for_in_vain_is_not_told_as_twilio_s_mistake(
+    site: Site, caplog: pytest.LogCaptureFixture, method: str, path: str, status: int
+) -> None:
+    answer = site.client.open(path, method=method)
+    assert answer.status_code == status
+    assert answer.text == app.FOR_TWILIO, "a browser is told, too"
+    what = {404: "Not Found", 405: "Method Not Allowed"}[status]
+    assert caplog.messages == [f"refused {method} {path} at localhost: {what}"]
 
 
 def test_what_is_too_large_is_refused(site: Site, caplog: pytest.LogCaptureFixture) -> None:
@@ -543,6 +549,11 @@ TOKEN = "s3cret-of-the-scraper"
 @pytest.mark.parametrize("path", ["/metrics", "/metrics/"])
 def test_metrics_are_nowhere_by_default(site: Site, path: str) -> None:
     assert site.client.get(path, headers={"Authorization": "Bearer "}).status_code in (403, 404)
+
+
+def test_metrics_say_why_they_are_nowhere(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    site.client.get("/metrics")
+    assert caplog.messages == ["refused GET /metrics at localhost: METRICS_TOKEN is not set"]
 
 
 @pytest.mark.parametrize("header", [None, "", TOKEN, "Bearer ", "Bearer wrong", f"Basic {TOKEN}"])
