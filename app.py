@@ -115,8 +115,9 @@ def refuse_strangers() -> None:
     if not signed.is_right(token):
         abort(403, signed.fault(token))
     if streams:
-        if is_full():
-            abort(503, "this process is stopping, or all have MAX_CALLS calls")
+        reason = why_full()
+        if reason:
+            abort(503, reason)
         request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)  # offers to compress
 
 
@@ -133,9 +134,13 @@ def read_signature(streams: bool) -> Signed:
     )
 
 
-def is_full() -> bool:
-    """Tell whether to take no more calls."""
-    return DRAINING.is_set() or PLACES.are_taken(settings().max_calls)
+def why_full() -> str:
+    """Return why no more calls are taken; "" if they are."""
+    if DRAINING.is_set():
+        return "this process is stopping"
+    if PLACES.are_taken(settings().max_calls):
+        return "all processes have MAX_CALLS calls"
+    return ""
 
 
 @app.errorhandler(404)
@@ -179,7 +184,7 @@ def refuse(error: HTTPException) -> Response:
 @app.get("/")
 def home() -> str:
     """Tell whoever comes with a browser what this is, and whether it is well."""
-    state = "It takes no new calls at the moment." if is_full() else "It is taking calls."
+    state = "It takes no new calls at the moment." if why_full() else "It is taking calls."
     webhook = f"{settings().webhook_url}/voice"
     return render_template("home.html", state=state, troubles=troubles(), webhook=webhook)
 
@@ -235,16 +240,23 @@ def voice() -> Response:
     if after == "transfer":
         return after_transfer(attempt)
     if attempt > MAX_RETURNS:
-        return turn_away("unavailable.xml", f"its stream failed {attempt} times in a row")
-    if not attempt and is_full():
-        return turn_away("busy.xml", "this process is stopping, or all have MAX_CALLS calls")
+        what = "it was on hold" if after == "hold" else "its stream failed"
+        return turn_away("unavailable.xml", f"{what} {attempt} times in a row")
     if not attempt:
-        return connect("connect.xml", attempt, "greeting")
+        return begin()
     end_old_stream(request.form.get("CallSid", ""))
     if after == "hold":
         return connect("connect.xml", attempt, query().get("opening", ""))
     template = "reconnect.xml" if attempt == MAX_RETURNS else "connect.xml"
     return connect(template, attempt, opening_again())
+
+
+def begin() -> Response:
+    """Connect a new call, if there is a place for it."""
+    reason = why_full()
+    if reason:
+        return turn_away("busy.xml", reason)
+    return connect("connect.xml", 0, "greeting")
 
 
 def query() -> MultiDict[str, str]:
@@ -286,9 +298,9 @@ def stream_seconds() -> float:
 
 def end_old_stream(call_sid: str) -> None:
     """End the stream of a call that has come back: it is gone, and may still take a place here."""
-    for call in CALLS.copy():
-        if call.call.sid == call_sid:
-            call.stream.abort()
+    for handler in CALLS.copy():
+        if handler.call.sid == call_sid:
+            handler.stream.abort()
 
 
 def after_transfer(attempt: int) -> Response:
@@ -300,18 +312,20 @@ def after_transfer(attempt: int) -> Response:
 
 def connect(template: str, attempt: int, opening: str) -> Response:
     """Open the call's stream; should it break, Twilio comes back with the conversation."""
+    caller, called = address(request.form, "From"), address(request.form, "To")
+    about = about_caller(request.form)
     conversation = only_printable(query().get("conversation", ""))
     if not conversation and not attempt:
-        conversation = start_conversation()
+        conversation = start_conversation(caller, called, about)
     now = f"{time():.1f}"
     since = query().get("since", now)
     comes_back = voice_path(conversation, attempt + 1, since=since, began=now, opening=opening)
     return twiml(
         template,
         conversation=conversation,
-        caller=address(request.form, "From"),
-        called=address(request.form, "To"),
-        about=about_caller(request.form),
+        caller=caller,
+        called=called,
+        about=about,
         attempt=attempt,
         opening=opening,
         since=since,
@@ -319,13 +333,11 @@ def connect(template: str, attempt: int, opening: str) -> Response:
     )
 
 
-def start_conversation() -> str:
+def start_conversation(caller: str, called: str, about: str) -> str:
     """Start the conversation of a new call; if that fails, its first message will try again."""
-    form = request.form
-    call_sid = form.get("CallSid", "")
+    call_sid = request.form.get("CallSid", "")
     try:
-        caller, called = address(form, "From"), address(form, "To")
-        return workflow().start(call_sid, caller, called, about_caller(form))
+        return workflow().start(call_sid, caller, called, about)
     except FAILURES as error:
         WORKFLOW.fail(str(error))
         log.error("[%s] no conversation with the workflow yet: %s", call_sid, error)

@@ -368,7 +368,7 @@ def test_a_realtime_that_never_says_a_word_is_told_to_caller_and_owner(service: 
         "ended after …: on hold, never greeted, no turns",
     ]
     resumed = ["call resumed: …", *held] * 3
-    turned_away = "turned away: its stream failed … in a row"
+    turned_away = "turned away: it was on hold … in a row"
     assert lines_about(service, call) == ["call started: …", *held, *resumed, turned_away]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from threading import Barrier
 from time import time
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from werkzeug.test import TestResponse
 import app
 from call import Call
 from logs import mask_numbers
+from places import PLACES
 from settings import settings
 from tests.unit.environment import REQUIRED, REWRITTEN
 from tools.simulator.openai_server import OpenAISimulator
@@ -159,10 +161,25 @@ def test_a_full_process_is_busy_for_new_calls_only(
 ) -> None:
     DRAINING.set()
     answer = site.post()
-    assert f"[{FORM['CallSid']}] turned away: this process is stopping" in caplog.text
+    assert caplog.messages == [f"[{SID}] turned away: this process is stopping"]
     assert verbs(answer) == ["Reject"]
     assert element(answer, "Reject").attrib == {"reason": "busy"}
     assert verbs(site.post("/voice?conversation=conv_1&attempt=1")) == ["Connect", "Redirect"]
+
+
+def test_a_line_that_has_all_its_calls_says_so(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ExitStack() as busy:
+        for _ in range(2):
+            busy.enter_context(PLACES.taken_by(MagicMock(open=True)))
+        assert verbs(site.post()) == ["Reject"]
+        upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
+        signed = {"X-Twilio-Signature": sign("wss://voice.example.com/media-stream", {})}
+        assert site.client.get("/media-stream", headers={**upgrade, **signed}).status_code == 503
+    why = "all processes have MAX_CALLS calls"
+    refused = f"refused GET /media-stream at localhost: {why}"
+    assert caplog.messages == [f"[{SID}] turned away: {why}", refused]
 
 
 # --- a call comes back ----------------------------------------------------------------------------
@@ -220,10 +237,11 @@ def test_a_call_that_was_on_hold_is_not_told_twice_to_wait(site: Site) -> None:
     assert verbs(answer) == ["Connect", "Redirect"]
 
 
-def test_a_caller_is_not_held_for_ever(site: Site) -> None:
+def test_a_caller_is_not_held_for_ever(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     answer = site.post("/voice?conversation=conv_1&attempt=4&after=hold&opening=bridge")
     assert verbs(answer) == ["Say", "Hangup"]
     assert element(answer, "Say").text == settings().unavailable
+    assert caplog.messages == [f"[{SID}] turned away: it was on hold 4 times in a row"]
 
 
 def test_a_caller_who_has_not_been_greeted_is_greeted_after_the_hold(site: Site) -> None:
