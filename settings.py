@@ -18,6 +18,7 @@ from settings_files import FromFile, SessionFile, WorkflowId, pinned_languages, 
 from settings_json import Json, json_object
 from settings_reading import Origin, SettingsError, read
 from settings_values import (
+    OPENAI,
     AccountSid,
     ApiKey,
     AuthToken,
@@ -51,16 +52,8 @@ __all__ = [
 ]
 
 HERE = Path(__file__).parent
-OPENAI = "api.openai.com"
 
 # --- the settings -----------------------------------------------------------------------------
-
-
-def _fits_key(url: str, others: ValidationInfo) -> str:
-    key = others.data.get("openai_api_key", "sk-unknown")
-    if urlsplit(url).hostname == OPENAI and not re.match(r"sk-\w", key):
-        raise ValueError(f"OPENAI_API_KEY must begin with sk- at {OPENAI}; copy it again")
-    return url
 
 
 def _not_this_line(number: str, others: ValidationInfo) -> str:
@@ -163,9 +156,7 @@ class Settings(BaseModel, frozen=True):
     metrics_token: BearerToken = Field("", repr=False)
 
     port: Port = 5000
-    openai_base_url: Annotated[OpenAiUrl, AfterValidator(_fits_key)] = Field(
-        f"https://{OPENAI}/v1", validate_default=True
-    )
+    openai_base_url: OpenAiUrl = f"https://{OPENAI}/v1"
     agent_base_url: BaseUrl = ""
     agent_api_key: ApiKey = Field("", repr=False)
     twilio_api_url: HostUrl = "https://api.twilio.com"

@@ -48,7 +48,8 @@ def read(model: type[Model], folder: Path, environment: Environment) -> Model:
     reading = Reading(variables(model), folder, environment)
     problems = reading.problems()
     try:
-        chosen = model.model_validate(reading.values())
+        given = reading.values()
+        chosen = model.model_validate(given, context=given)
     except pydantic.ValidationError as error:
         problems.extend(reading.explained(error))
     if problems:

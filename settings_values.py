@@ -11,7 +11,7 @@ from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
 # --- what people paste ------------------------------------------------------------------------
 
@@ -119,6 +119,8 @@ def _phone_number(value: str) -> str:
 
 # --- Twilio's and OpenAI's credentials --------------------------------------------------------
 
+OPENAI = "api.openai.com"
+
 
 def _account_sid(value: str) -> str:
     return _expect(value, rf"AC{HEX}{{32}}", "the account's SID, AC and 32 hexadecimal digits")
@@ -141,10 +143,20 @@ def _api_key(value: str) -> str:
     return _word(value)
 
 
-def _openai_key(value: str) -> str:
+def _openai_key(value: str, read: ValidationInfo) -> str:
+    """Refuse what is no key of OpenAI's, unless OPENAI_BASE_URL leads elsewhere.
+
+    `read.context` holds the values as they were given: the address has its turn later.
+    """
+    given = read.context or {}
+    url = given.get("openai_base_url", f"https://{OPENAI}")
+    if not re.match(rf"https?://([\w-]+\.)?{OPENAI}([:/]|$)", url):
+        return value
     kind = kind_of(value)
     if kind not in ("", "an OpenAI API key"):
         raise ValueError(f"Expected an API key of OpenAI's, not {kind}")
+    if not re.match(r"sk-\w", value):
+        raise ValueError("Expected an API key of OpenAI's, which begins with sk-; copy it again")
     return value
 
 

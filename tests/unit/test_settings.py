@@ -473,9 +473,23 @@ def test_what_may_be_right_is_accepted(name: str, value: str) -> None:
     assert getattr(read(**{name: value}), name.lower()) == value.rstrip("/")
 
 
-def test_a_key_of_any_shape_is_right_for_another_host_and_wrong_at_openai() -> None:
-    assert "OPENAI_API_KEY must begin with sk-" in refusal(OPENAI_API_KEY="hello")
-    assert read(OPENAI_API_KEY="hello", OPENAI_BASE_URL="http://127.0.0.1:8000/v1")
+@pytest.mark.parametrize("key", ["hello", "xai-0123456789abcdef", "0123456789abcdef" * 2])
+def test_a_key_of_any_shape_is_right_for_another_host_and_wrong_at_openai(key: str) -> None:
+    for url in ("http://127.0.0.1:8000/v1", "https://api.x.ai/v1", "https://api.openai.com.eu/v1"):
+        assert read(OPENAI_API_KEY=key, OPENAI_BASE_URL=url).openai_api_key == key
+    for url in ("", "https://api.openai.com/v1/", "https://eu.api.openai.com/v1"):
+        report = refusal(OPENAI_API_KEY=key, OPENAI_BASE_URL=url)
+        (line,) = lines_about("", report)
+        assert line.startswith("  OPENAI_API_KEY: Expected an API key of OpenAI's, ")
+    assert "which begins with sk-" in advice("OPENAI_API_KEY", "hello")
+
+
+def test_a_wrong_key_and_a_wrong_address_are_both_told() -> None:
+    report = refusal(OPENAI_API_KEY="hello", OPENAI_BASE_URL="https://api.openai.com")
+    assert [line.split()[0] for line in lines_about("", report)] == [
+        "OPENAI_API_KEY:",
+        "OPENAI_BASE_URL",
+    ]
 
 
 def test_all_problems_are_told_at_once_in_the_order_of_the_list() -> None:
