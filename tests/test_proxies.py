@@ -21,7 +21,10 @@ from tools.proxies import PROXIES, Proxy, program
 
 
 class Machine(BaseHTTPRequestHandler):
-    """A process that answers every request, and lets a connection be used for the next."""
+    """A process that answers every request with the host that was asked.
+
+    It lets a connection be used for the next request.
+    """
 
     protocol_version = "HTTP/1.1"
     good_for = 1_000_000  # requests by POST that a connection is good for
@@ -39,10 +42,11 @@ class Machine(BaseHTTPRequestHandler):
         self._answer()
 
     def _answer(self, status: int = 200) -> None:
+        host = self.headers["Host"].encode()
         self.send_response(status)
-        self.send_header("Content-Length", "2")
+        self.send_header("Content-Length", str(len(host)))
         self.end_headers()
-        self.wfile.write(b"ok")
+        self.wfile.write(host)
 
     def log_message(self, *_: object) -> None:
         """Keep the test's output clean."""
@@ -110,6 +114,22 @@ def test_a_stopped_process_is_passed_over(name: str, tmp_path: Path) -> None:
 def test_a_connection_that_was_kept_may_be_closed(name: str, tmp_path: Path) -> None:
     with listening(HangsUpLater) as bad, before(name, bad, tmp_path) as send:
         assert [send() for _ in range(20)] == [200] * 20
+
+
+@pytest.mark.thorough("it needs three programs of Debian")
+@pytest.mark.parametrize("name", PROXIES)
+def test_a_process_learns_which_host_was_asked(name: str, tmp_path: Path) -> None:
+    """By it the app tells its owner that Twilio asks for another address than WEBHOOK_URL."""
+    if not program(name):
+        pytest.skip(f"{name} is not installed")
+    with listening(Machine) as one, listening(Machine) as two:
+        proxy = Proxy(name, tmp_path, (one, two))
+        try:
+            headers = {"Host": "new.example.com"}
+            answer = requests.get(f"{proxy.url}/voice", headers=headers, timeout=30)
+        finally:
+            proxy.stop()
+    assert answer.text == "new.example.com"
 
 
 @pytest.mark.thorough("it needs three programs of Debian")
