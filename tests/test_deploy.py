@@ -160,8 +160,35 @@ def test_each_file_says_what_to_change_and_how_to_start(file: Path) -> None:
     assert file.name == "app.json" or "To change: " in text
 
 
+OWN = {
+    r"\+15550001111": "TWILIO_PHONE_NUMBER",
+    "https://voice-agent.fly.dev": "WEBHOOK_URL",
+    r"voice\.example\.com": "host's name|certificate",
+    r"registry\.example\.com": "image",
+}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+@pytest.mark.parametrize("example", OWN)
+def test_what_must_be_the_owners_own_is_named_as_to_be_changed(file: Path, example: str) -> None:
+    if file.name == "app.json":
+        return  # its page asks for the values
+    text = file.read_text("utf-8")
+    header = " ".join(re.findall("^#(.*)", text.split("\n\n")[0], re.MULTILINE))
+    stands_there = re.search(f"^[^#]*{example}", text, re.MULTILINE)
+    told = header.partition("To change: ")[2].partition("To start: ")[0]
+    assert not stands_there or re.search(OWN[example], told)
+
+
+def test_the_host_s_name_stands_in_kubernetes_file_as_often_as_it_says() -> None:
+    text = text_of("deploy/kubernetes.yaml")
+    assert text.count("voice.example.com") == 3
+    assert "the host's name (three times)" in text
+
+
 def test_heroku_s_steps_lead_to_as_many_dynos_as_its_file_asks_for() -> None:
-    steps = heroku()["description"]
+    assert "docs/deployment.md" in heroku()["description"]
+    steps = text_of("docs/deployment.md").partition("### On Heroku")[2]
     web = heroku()["formation"]["web"]
     scale = f"heroku ps:scale web={web['quantity']}:{web['size']}"
     told = [
@@ -169,7 +196,6 @@ def test_heroku_s_steps_lead_to_as_many_dynos_as_its_file_asks_for() -> None:
         *(scale, "heroku features:enable preboot"),
     ]
     assert sorted(told, key=steps.index) == told
-    assert scale in text_of("docs/deployment.md")
 
 
 def test_fly_s_app_is_there_before_its_secrets_are_set() -> None:
