@@ -34,13 +34,27 @@ def port_is_ours(examination: Examination) -> str:
     if not examination.served_at:
         raise Fault(f"another program listens on {port}; stop it, or set another PORT")
     if not is_running:
-        return f"{port} was free; for these checks the app is served there"
+        return f"nothing was listening on {port}, so the app is served there during the checks"
+    answer = answer_at_port(examination)
+    if answer.status_code == codes.forbidden:
+        raise Fault(f"the app on {port} refuses our signature: restart it with these settings")
+    if not answer.ok:
+        raise Fault(f"the app on {port} answers HTTP {answer.status_code}; its log may tell why")
+    return f"the app runs on {port}"
+
+
+def answer_at_port(examination: Examination) -> Response:
+    """Ask the app that runs at PORT as Twilio would."""
+    port = examination.settings.port
     with Session() as local:
         local.trust_env = False  # a proxy would look on a machine of its own
-        answer = post_as_twilio(examination, local, local_url(examination))
-    if not answer.ok:
-        raise Fault(f"the app on {port} refuses our signature: restart it with these settings")
-    return f"the app runs on {port}"
+        try:
+            return post_as_twilio(examination, local, local_url(examination))
+        except requests.Timeout as error:
+            late = too_late(examination.seconds)
+            raise Fault(f"{late} from the app on {port}; restart it") from error
+        except RequestException as error:
+            raise Fault(f"the app on {port} breaks off: {reason(error)}; restart it") from error
 
 
 def local_url(examination: Examination) -> str:
@@ -88,7 +102,7 @@ def address_is_public(examination: Examination) -> str:
     """See whether Twilio could ask WEBHOOK_URL at all."""
     chosen = examination.settings
     if chosen.is_out_of_reach:
-        raise Fault("Twilio can't reach this machine by it; set the https address of a tunnel")
+        raise Fault("Twilio can't reach this address; set the https address of a tunnel")
     return chosen.webhook_url
 
 
@@ -104,7 +118,8 @@ def address_leads_here(examination: Examination) -> str:
             return "leads to this app"
         if not told:
             raise Fault(whose_answer(examination, answer))
-    raise Fault("leads to another process of this app; is the tunnel an old one?")
+    where = "run this where the app runs, or restart the tunnel"
+    raise Fault(f"leads to another process of this app; {where}")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -168,6 +169,29 @@ def test_the_app_is_asked_where_it_runs_already(world: World) -> None:
         assert finding("PORT").words == f"the app runs on {world.port}"
         assert finding("POST /voice").state is State.OK
     assert not serves(world.port.url)
+
+
+@pytest.mark.parametrize(
+    ("does", "told"),
+    [
+        (Meddling(answer=403), "refuses our signature: restart it with these settings"),
+        (Meddling(answer=404), "answers HTTP 404; its log may tell why"),
+        (Meddling(answer=500), "answers HTTP 500; its log may tell why"),
+        (Meddling(answer=503), "answers HTTP 503; its log may tell why"),
+        (Meddling(swallow=True), "no answer within 2 s from the app on"),
+    ],
+    ids=["403", "404", "500", "503", "hangs"],
+)
+def test_a_running_app_that_does_not_serve_calls_is_told_of(
+    world: World, monkeypatch: pytest.MonkeyPatch, does: Meddling, told: str
+) -> None:
+    """The tunnel is what runs on PORT: it passes on all but the webhook."""
+    monkeypatch.setenv("PORT", world.tunnel.url.rpartition(":")[2])
+    world.tunnel.does = replace(does, only="/voice")
+    with served(world.port.number):
+        found = finding("PORT", seconds=2)
+    assert found.state is State.FAILED
+    assert told in found.words
 
 
 @pytest.mark.parametrize(("days", "told"), [(0, "0 days"), (1, "1 day"), (53, "53 days")])
@@ -410,7 +434,7 @@ FAULTS = [
     Fault("PORT", "another program listens on", environment={"PORT": "TUNNEL_PORT"}),
     Fault(
         "WEBHOOK_URL",
-        "Twilio can't reach this machine by it; set the https address of a tunnel",
+        "Twilio can't reach this address; set the https address of a tunnel",
         environment={"TWILIO_API_URL": "https://api.twilio.com"},
     ),
     Fault(
@@ -521,7 +545,9 @@ def test_a_tunnel_of_yesterdays_leads_to_another_process(world: World) -> None:
         world.tunnel.target = other.number
         found = finding("WEBHOOK_URL")
     assert found.state is State.FAILED
-    assert "leads to another process of this app" in found.words
+    assert found.words == (
+        "leads to another process of this app; run this where the app runs, or restart the tunnel"
+    )
 
 
 def test_a_port_that_cannot_be_listened_on_is_told_of(
@@ -733,7 +759,7 @@ def test_setup_sends_no_calls_to_where_twilio_cannot_reach(
     monkeypatch.setenv("TWILIO_API_URL", "https://api.twilio.com")  # WEBHOOK_URL is local here
     assert set_up(monkeypatch, "--yes") == 1
     last_line = capsys.readouterr().out.splitlines()[-1]
-    assert last_line.startswith("✗ WEBHOOK_URL: Twilio can't reach this machine by it")
+    assert last_line.startswith("✗ WEBHOOK_URL: Twilio can't reach this address")
 
 
 # --- through the public door ----------------------------------------------------------------------
