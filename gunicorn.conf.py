@@ -75,6 +75,7 @@ def when_ready(arbiter: Any) -> None:
     settings.cache_clear()
 
     def reload(*signalled: Any) -> None:
+        settings.cache_clear()  # the log was opened by them at the last reload
         try:
             settings()
         except SettingsError as problems:
