@@ -198,6 +198,17 @@ def test_heroku_s_steps_lead_to_as_many_dynos_as_its_file_asks_for() -> None:
     assert sorted(told, key=steps.index) == told
 
 
+def test_a_deployment_is_checked_where_its_app_runs() -> None:
+    checks = text_of("docs/deployment.md").partition("## Checking a deployment")[2]
+    folder, image = systemd("WorkingDirectory"), docker("WORKDIR")
+    assert f"cd {folder} && PORT=5000 .venv/bin/python app.py --check" in checks
+    assert compose("one")
+    assert "docker compose exec one python app.py --check" in checks
+    deployment = kubernetes()["Deployment"]["metadata"]["name"]
+    assert f"kubectl exec deployment/{deployment} -- python app.py --check" in checks
+    assert f'fly ssh console --app NAME --command "python {image}/app.py --check"' in checks
+
+
 def test_fly_s_app_is_there_before_its_secrets_are_set() -> None:
     steps = re.findall(r"^#   fly ((?:\w+ )+)", text_of("deploy/fly.toml"), re.MULTILINE)
     assert steps == ["apps create ", "secrets set ", "deploy "]
