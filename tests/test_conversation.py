@@ -99,7 +99,7 @@ def test_the_workflow_is_told_to_the_word_even_while_the_sentence_is_generated(
     call.wait_for_heard("".join(letter * 3 for letter in "Hello!"))
     call.wait_until(is_heard_out, what="end of the greeting")
     call.say("Tell me a story")
-    call.wait_for_heard("".join(letter * 3 for letter in words_first), 20)
+    call.wait_for_heard("".join(letter * 3 for letter in words_first))
     call.say("Stop that")
     call.wait_for("clear")
     interrupted = next(
@@ -108,7 +108,7 @@ def test_the_workflow_is_told_to_the_word_even_while_the_sentence_is_generated(
     heard = undrawled(call.heard()).removeprefix("Hello! ")
     told = heard_of_last_reply(service.wait_for_messages(2)[-1])
     assert_same_to_a_word(told, heard)
-    hear_out(call, "III   wwwiiillllll...", 20)
+    hear_out(call, "III   wwwiiillllll...")
     assert undrawled(call.heard()) == f"Hello! {heard} I will."  # late deltas were not relayed
     assert interrupted.status == "cancelled"
 

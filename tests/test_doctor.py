@@ -26,7 +26,7 @@ from doctor import CHECKS, Check, Finding, State, findings, result
 from doctor_address import port_is_ours
 from doctor_examination import Examination
 from settings import settings
-from tools.app_process import ROOT, environment, running, serves
+from tools.app_process import ROOT, START_SECONDS, environment, running, serves
 from tools.harness import AUTH_TOKEN, CALLED, session_file
 from tools.ports import ReservedPort
 from tools.simulator.openai_brain import Reply
@@ -780,5 +780,11 @@ def test_a_running_app_is_checked_from_the_command_line(world: World, mode: str)
 def check(env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "app.py", "--check"]
     return subprocess.run(
-        command, cwd=ROOT, env=dict(env), capture_output=True, text=True, timeout=60, check=False
+        command,
+        cwd=ROOT,
+        env=dict(env),
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
     )

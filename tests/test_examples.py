@@ -21,11 +21,12 @@ import pytest
 
 from settings import Settings
 from tests.unit.environment import REQUIRED
-from tools.app_process import eventually
+from tools.app_process import START_SECONDS, eventually
 from tools.clarity import Source
 from tools.harness import ROOT, VOICE
 from tools.ports import ReservedPort
 from tools.simulator.openai_server import OpenAISimulator
+from tools.simulator.waiting import PATIENCE
 from workflow_client import WorkflowClient
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Desk:
         from mcp.client.streamable_http import streamable_http_client  # noqa: PLC0415
 
         bearer = {"Authorization": f"Bearer {TOKEN}"}
-        http = httpx2.AsyncClient(headers=bearer, timeout=20)
+        http = httpx2.AsyncClient(headers=bearer, timeout=PATIENCE)
         transport = streamable_http_client(self.url, http_client=http)
         async with http, Client(transport) as client:
             yield client
@@ -112,7 +113,7 @@ def start(port: int, file: Path, token: str = TOKEN) -> subprocess.Popen[str]:
 def listens(url: str) -> bool:
     """Tell whether anybody answers there; a stranger gets a 401."""
     try:
-        urllib.request.urlopen(url, timeout=5)
+        urllib.request.urlopen(url, timeout=PATIENCE)
     except urllib.error.HTTPError as refused:
         return refused.code == 401
     except OSError:
@@ -127,11 +128,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         process = start(reserved.number, file)
         desk = Desk(f"{reserved.url}/mcp", file)
         try:
-            eventually(lambda: listens(desk.url), "answer of the example", 30)
+            eventually(lambda: listens(desk.url), "answer of the example", START_SECONDS)
             yield desk
         finally:
             process.terminate()
-            process.communicate(timeout=10)
+            process.communicate(timeout=PATIENCE)
 
 
 @pytest.fixture
@@ -230,7 +231,7 @@ def test_nobody_books_without_the_token(desk: Desk) -> None:
 def test_it_does_not_start_without_a_secret(tmp_path: Path, token: str) -> None:
     with ReservedPort() as reserved:
         process = start(reserved.number, tmp_path / "bookings.sqlite3", token)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=START_SECONDS)
     assert process.returncode == 1
     assert output.splitlines() == [
         "Set BOOKING_TOKEN to a secret of at least 16 letters; see README.md."

@@ -28,6 +28,7 @@ from tools.harness import CALLED, CALLER, PUBLIC_URL, Service, eventually, hear_
 from tools.line import BINARY, CLOSE, COMPRESSED, CONTINUED, PING, PONG, TEXT, Line, frame
 from tools.log_check import NOT_UNDERSTOOD
 from tools.simulator.twilio_network import Call
+from tools.simulator.waiting import PATIENCE
 from tools.webhook import FORM, post
 
 T = TypeVar("T")
@@ -178,7 +179,7 @@ def test_no_body_breaks_the_webhook(service: Service) -> None:
         signature = service.network.signature(PUBLIC_URL + path, {})
         headers = {"X-Twilio-Signature": signature, "Content-Type": kind}
         answer = requests.request(
-            method, service.url + path, data=body, headers=headers, timeout=20
+            method, service.url + path, data=body, headers=headers, timeout=PATIENCE
         )
         assert answer.status_code < 500, answer.text
 
@@ -343,7 +344,7 @@ def test_a_stream_that_does_not_really_start_is_given_up(service: Service, start
     service.expect_log(NOT_UNDERSTOOD)
     line = Line(service)
     line.send(text(CONNECTED) + text({"event": "start", **start}) * bool(start))
-    line.socket.settimeout(20)
+    line.socket.settimeout(PATIENCE)
     while line.socket.recv(1024):
         pass
     assert service.openai.sessions == []
@@ -560,7 +561,7 @@ def test_connections_that_never_ask_for_anything_harm_nobody(service: Service) -
     ]
     with bystander(service):
         for data in starts * 3:
-            with socket.create_connection(("127.0.0.1", service.port), 10) as stranger:
+            with socket.create_connection(("127.0.0.1", service.port), PATIENCE) as stranger:
                 stranger.sendall(data)
 
 
@@ -607,7 +608,7 @@ HARMLESS = [event for event in REALTIME_EVENTS if event["type"] not in ("error",
 def spoken_to(call: Call) -> None:
     """Check that the call is alive: its caller says something until it is answered."""
     for attempt in range(6):
-        call.wait_until(lambda call: call.stream.open, 20, "stream")
+        call.wait_until(lambda call: call.stream.open, what="stream")
         call.say(f"Is it over {attempt}")
         try:
             call.wait_for_heard(f"Is it over {attempt}.", 8)

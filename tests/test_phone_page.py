@@ -257,7 +257,7 @@ def test_another_page_in_the_same_browser_can_not_use_the_phone(idle: PhoneServe
 def test_only_this_machine_is_listened_to(idle: PhoneServer) -> None:
     assert idle.origin.startswith("http://127.0.0.1:")
     with pytest.raises(OSError):
-        urllib.request.urlopen(idle.origin.replace("127.0.0.1", "127.0.0.2"), timeout=5)
+        urllib.request.urlopen(idle.origin.replace("127.0.0.1", "127.0.0.2"), timeout=PATIENCE)
 
 
 def test_the_window_opened_last_has_the_phone(idle: PhoneServer) -> None:

@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from tools.app_process import START_SECONDS
 from tools.harness import COMMANDS, Process, Service, environment, eventually, serves
 from tools.ports import ReservedPort
 
@@ -48,6 +49,6 @@ def test_a_restarted_app_has_its_port_again(service: Service, mode: str) -> None
         for _ in range(2):
             process = Process(COMMANDS[mode], env)
             try:
-                eventually(lambda: serves(port.url), f"app\n{process.output}", 30)
+                eventually(lambda: serves(port.url), f"app\n{process.output}", START_SECONDS)
             finally:
                 process.stop()

@@ -17,6 +17,7 @@ import pytest
 import requests
 
 from settings_env import read_env_file
+from tools.app_process import START_SECONDS
 from tools.harness import (
     COMMANDS,
     ROOT,
@@ -26,6 +27,7 @@ from tools.harness import (
     serves,
 )
 from tools.ports import ReservedPort
+from tools.simulator.waiting import PATIENCE
 
 TOKEN = "fedcba98" * 4
 GOOD = {
@@ -294,7 +296,7 @@ def test_settings_are_checked_however_it_is_started(tmp_path: Path) -> None:
         command = [*GUNICORN, "--chdir", str(ROOT), "--bind", f"127.0.0.1:{reserved}"]
         process = Process(command, environment({**GOOD, "WEBHOOK_URL": "http://"}), tmp_path)
         try:
-            eventually(lambda: answers(reserved.url) == 503, "answer")
+            eventually(lambda: answers(reserved.url) == 503, "answer", START_SECONDS)
             told = "refused GET /health at .*: Fix these settings, .* WEBHOOK_URL"
             eventually(lambda: re.search(told, process.output), "report")
             assert "Traceback" not in process.output
@@ -305,7 +307,7 @@ def test_settings_are_checked_however_it_is_started(tmp_path: Path) -> None:
 def answers(url: str) -> int:
     """Return the status of /health; 0 if nobody answers yet."""
     try:
-        return requests.get(f"{url}/health", timeout=5).status_code
+        return requests.get(f"{url}/health", timeout=PATIENCE).status_code
     except requests.RequestException:
         return 0
 

@@ -22,6 +22,7 @@ from tools.event_check import check_server_events, classes_of, extra_fields
 from tools.realtime_client import RealtimeClient
 from tools.simulator.openai_server import OpenAISimulator, Reply
 from tools.simulator.speech import ToneVoice
+from tools.simulator.waiting import PATIENCE
 
 Json = dict[str, Any]
 
@@ -41,7 +42,7 @@ def simulator() -> Iterator[OpenAISimulator]:
 @pytest.fixture
 def sdk(simulator: OpenAISimulator) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(
-        base_url=simulator.base_url, api_key="sk-test", max_retries=0, timeout=5
+        base_url=simulator.base_url, api_key="sk-test", max_retries=0, timeout=PATIENCE
     ) as client:
         yield client
 
@@ -54,7 +55,7 @@ def fetch(simulator: OpenAISimulator, path: str, body: object = None, **headers:
     given = {"Authorization": "Bearer sk-test", "Content-Type": "application/json", **headers}
     request = urllib.request.Request(simulator.base_url + path, data, given)
     try:
-        with urllib.request.urlopen(request, timeout=5) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
             return {"status": response.status, **json.load(response)}
     except urllib.error.HTTPError as error:
         return {"status": error.code, **json.load(error)}
@@ -409,7 +410,7 @@ def test_the_event_stream_ends_with_done(simulator: OpenAISimulator, thread: str
     ):
         url = f"{simulator.base_url}/threads/{thread}/{path}"
         request = urllib.request.Request(url, json.dumps(body).encode(), head)
-        with urllib.request.urlopen(request, timeout=5) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
             raw = response.read().decode()
     assert raw.startswith("event: thread.run.created\ndata: {")
     assert raw.endswith("event: done\ndata: [DONE]\n\n")

@@ -24,6 +24,7 @@ from tools.simulator.openai_knobs import (
 )
 from tools.simulator.openai_server import OpenAISimulator
 from tools.simulator.speech import mulaw_to_pcm16
+from tools.simulator.waiting import PATIENCE
 
 Json = dict[str, Any]
 
@@ -691,7 +692,7 @@ def test_connections_are_closed_reset_and_stalled(simulator: OpenAISimulator) ->
     with pytest.raises(websocket.WebSocketTimeoutException):
         stalled.socket.recv_data_frame(control_frame=True)
     third.stall(False)
-    stalled.socket.settimeout(5)
+    stalled.socket.settimeout(PATIENCE)
     stalled.until("session.updated")
     stalled.socket.shutdown()
     simulator.wait_for(lambda s: not any(session.open for session in s.sessions))

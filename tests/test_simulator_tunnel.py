@@ -12,6 +12,7 @@ from tools.ports import ReservedPort
 from tools.simulator.openai_server import OpenAISimulator
 from tools.simulator.speech import ToneVoice
 from tools.simulator.tunnel import Meddling, Tunnel
+from tools.simulator.waiting import PATIENCE
 
 KEY = {"Authorization": "Bearer sk-test"}
 
@@ -30,11 +31,11 @@ def tunnel(behind: OpenAISimulator) -> Iterator[Tunnel]:
         yield tunnel
 
 
-def ask(tunnel: Tunnel, path: str = "/v1/models", timeout: float = 20) -> requests.Response:
+def ask(tunnel: Tunnel, path: str = "/v1/models", timeout: float = PATIENCE) -> requests.Response:
     return requests.get(tunnel.url + path, headers=KEY, timeout=timeout, allow_redirects=False)
 
 
-def connect(tunnel: Tunnel, timeout: float = 20) -> websocket.WebSocket:
+def connect(tunnel: Tunnel, timeout: float = PATIENCE) -> websocket.WebSocket:
     url = tunnel.url.replace("http", "ws") + "/v1/realtime?model=gpt-realtime-2.1-mini"
     return websocket.create_connection(url, timeout, header=KEY)
 

@@ -17,6 +17,7 @@ from tools.harness import ROOT, Service, eventually, hear_out
 from tools.log_check import END_OF_CALL
 from tools.simulator.openai_brain import Reply
 from tools.simulator.openai_knobs import ResponseFailure
+from tools.simulator.waiting import PATIENCE
 
 OWN = pytest.mark.thorough("it starts processes of its own")
 SAY_AGAIN = "Could you say it again?"
@@ -148,7 +149,7 @@ def numbers(service: Service) -> str:
     asked = urllib.request.Request(
         f"{service.url}/metrics", headers={"Authorization": f"Bearer {TOKEN}"}
     )
-    with urllib.request.urlopen(asked, timeout=5) as answer:
+    with urllib.request.urlopen(asked, timeout=PATIENCE) as answer:
         return str(answer.read().decode())
 
 

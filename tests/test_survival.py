@@ -48,6 +48,7 @@ from tools.simulator.media_stream import StreamFaults
 from tools.simulator.openai_knobs import QUOTA_USED_UP, TOO_MANY_SESSIONS
 from tools.simulator.openai_server import OpenAISimulator, RealtimeSession, Reply
 from tools.simulator.twilio_network import Call
+from tools.simulator.waiting import PATIENCE
 from tools.webhook import FORM, UNAVAILABLE, element, parameters, post
 from upstream import CAUSES
 
@@ -85,7 +86,7 @@ def introduce(service: Service, call: Call) -> None:
 def assert_known_as_before(service: Service, call: Call) -> None:
     """Check that the same conversation goes on, and that the caller was greeted only once."""
     call.say("Who am I?")
-    hear_out(call, "You are Ada.", 15)
+    hear_out(call, "You are Ada.")
     assert call.heard().count("Hello!") == 1
     assert len(told(service)) == len(set(told(service))), "said twice to the workflow"
 
@@ -118,7 +119,7 @@ def test_a_sentence_cut_by_the_loss_of_realtime_is_said_again_on_the_same_stream
     call.say("Tell me a story")
     call.wait_for_heard("a noise")
     LOSSES[loss](service.session)
-    hear_out(call, REST, 20)
+    hear_out(call, REST)
     heard = call.heard()
     assert heard.count(FIRST) == 1
     assert heard.count("It made a noise") == 2
@@ -180,7 +181,7 @@ def test_what_the_caller_says_in_the_gap_is_understood(
     service.session.abort()
     eventually(lambda: not service.session.open, "loss of the session")
     call.say(words)
-    hear_out(call, f"You said: {words}.", 20)
+    hear_out(call, f"You said: {words}.")
     assert told(service) == [words]
     assert len(call.streams) == 1
 
@@ -217,7 +218,7 @@ def test_a_reply_that_comes_in_the_gap_is_heard_once(service: Service) -> None:
     service.wait_for_messages(1)
     service.realtime.refuse_connections = [503, 503]
     service.session.abort()
-    hear_out(call, "It is nine o'clock.", 20)
+    hear_out(call, "It is nine o'clock.")
     assert call.heard() == "Hello! It is nine o'clock."
     assert told(service) == ["What time is it?"]
 
@@ -231,7 +232,7 @@ def test_a_goodbye_that_was_cut_is_said_again_before_the_line_is_hung_up(service
     call.say("Bye")
     call.wait_for_heard("very much")
     service.session.abort()
-    call.wait_ended(20)
+    call.wait_ended()
     assert call.heard().endswith(goodbye)
     assert call.end_reason == "completed by REST"
 
@@ -248,7 +249,7 @@ def test_realtime_is_lost_while_the_caller_speaks_and_hears_what_comes_next(
     call.wait_until_silent()
     service.openai.wait_for(lambda _: len(service.openai.sessions) == 2)
     call.say("Hello again")
-    hear_out(call, "Hello again.", 20)
+    hear_out(call, "Hello again.")
     assert len(call.streams) == 1
 
 
@@ -262,7 +263,7 @@ def test_words_lost_with_their_session_are_asked_for_again(service: Service) -> 
     )
     service.realtime.transcript_delay = 0.05
     service.session.abort()
-    hear_out(call, "Could you say it again?", 20)
+    hear_out(call, "Could you say it again?")
     call.say("An oil change")
     hear_out(call, "You said: An oil change.")
     assert told(service) == ["An oil change"]
@@ -277,7 +278,7 @@ def test_a_caller_whose_words_never_come_through_is_asked_to_say_them_again(
     call.say(LONG_SPEECH)
     service.wait_for_log("a noise of ")
     call.say(LONG_SPEECH)
-    hear_out(call, "Could you say it again?", 20)
+    hear_out(call, "Could you say it again?")
     call.say("An oil change")
     hear_out(call, "You said: An oil change.")
     call.hang_up()
@@ -295,8 +296,8 @@ def test_sessions_that_go_silent_are_replaced_and_a_quiet_one_is_not(service: Se
     silent_from_the_start = service.session
     service.realtime.accept_but_stall = False
     stalled.stall()
-    service.openai.wait_for(lambda _: len(service.openai.sessions) == 5, 30)
-    hear_out(late, "Hello!", 20)
+    service.openai.wait_for(lambda _: len(service.openai.sessions) == 5)
+    hear_out(late, "Hello!")
     assert late.said == ["One moment, please."]
     for n, each in enumerate((quiet, call, late)):
         each.say(f"Are you there {n}")
@@ -314,7 +315,7 @@ def test_events_unknown_and_malformed_between_all_others_change_nothing(service:
     call = service.call()
     introduce(service, call)
     call.say("Tell me a story")
-    hear_out(call, STORY, 20)
+    hear_out(call, STORY)
     assert call.heard() == f"Hello! You said: My name is Ada. {STORY}"
     assert len(service.openai.sessions) == len(call.streams) == 1
 
@@ -325,9 +326,9 @@ def test_realtime_comes_back_after_the_stream_was_given_up(service: Service) -> 
     introduce(service, call)
     service.realtime.refuse_all = 503
     service.session.abort()
-    call.wait_for_stream(number=2, timeout=20)
+    call.wait_for_stream(number=2)
     service.realtime.refuse_all = None
-    hear_out(call, BRIDGE, 20)
+    hear_out(call, BRIDGE)
     assert_known_as_before(service, call)
 
 
@@ -415,7 +416,7 @@ def test_a_failing_realtime_session_harms_no_other_call(service: Service) -> Non
     hear_out(other, "You said: Can you hear me?.")
     service.realtime.refuse_all = None
     call.say("And me?")
-    hear_out(call, "You said: And me?.", 20)
+    hear_out(call, "You said: And me?.")
 
 
 # ---------------------------------------------------------------- the workflow fails
@@ -452,7 +453,7 @@ def test_a_stream_that_stalls_is_given_up_and_the_call_goes_on(service: Service)
     call = service.call()
     introduce(service, call)
     call.stream.pause_sending()
-    call.wait_for_stream(number=2, timeout=30)
+    call.wait_for_stream(number=2)
     ended = service.wait_for_log(rf"\[{call.sid}[^]]*\] ended after")
     lost = re.search(r"Realtime lost (\d+) times", ended)
     assert lost is None or int(lost[1]) <= 2, "it was to be noticed before Realtime is given up"
@@ -468,7 +469,7 @@ def test_a_stream_that_stalls_ends_though_realtime_is_gone_too(service: Service)
     call.stream.pause_sending()
     call.stream.stall_reading()
     service.session.abort()
-    service.wait_for_log(rf"\[{call.sid}[^]]*\] ended after", 20)
+    service.wait_for_log(rf"\[{call.sid}[^]]*\] ended after")
     service.realtime.refuse_connections = []
     call.stream.stall_reading(False)
     call.wait_for_stream(number=2)
@@ -579,7 +580,7 @@ def test_two_calls_that_share_an_id_do_not_disturb_each_other(service: Service) 
     for n, call in enumerate(calls):
         call.say(f"I am caller {n}")
     for n, call in enumerate(calls):
-        hear_out(call, f"You said: I am caller {n}.", 15)
+        hear_out(call, f"You said: I am caller {n}.")
         assert call.heard() == f"Hello! You said: I am caller {n}."
     calls[0].hang_up()
     calls[0].wait_ended()
@@ -742,7 +743,7 @@ def test_a_reload_lets_the_story_be_told_and_hands_the_call_over(
     call.say("Tell me a story")
     call.wait_for_heard("a noise")
     service.process.signal(signal.SIGHUP)
-    call.wait_for_stream(number=2, timeout=30)
+    call.wait_for_stream(number=2)
     hear_out(call, BRIDGE)
     assert call.heard().startswith(f"{before} {STORY} ")
     assert_known_as_before(service, call)
@@ -849,7 +850,7 @@ def test_a_stopped_process_finishes_what_is_in_the_air_and_hands_over(
         heard = service.session.appends + 5  # by then the app knows of it
         service.openai.wait_for(lambda _: service.session.appends > heard)
     old.signal(signal.SIGTERM)
-    call.wait_for_stream(number=2, timeout=30)
+    call.wait_for_stream(number=2)
     hear_out(call, BRIDGE)
     assert call.heard().startswith(f"{before} {STORY} ")
     assert call.heard().endswith(BRIDGE)
@@ -869,7 +870,7 @@ def test_a_process_that_is_to_stop_takes_no_new_calls(own: Callable[..., Service
     service.process.signal(signal.SIGTERM)
 
     def health() -> requests.Response:
-        return requests.get(f"{service.url}/health", timeout=5)
+        return requests.get(f"{service.url}/health", timeout=PATIENCE)
 
     eventually(lambda: health().status_code == 503, "draining")
     assert health().json() == {"status": "draining"}
@@ -882,7 +883,7 @@ def test_a_process_that_is_to_stop_takes_no_new_calls(own: Callable[..., Service
         open_stream(service)
     assert refused.value.status_code == 503
     hear_out(call, STORY)
-    assert service.process.exit_code(30) == 0
+    assert service.process.exit_code() == 0
 
 
 @pytest.mark.thorough("how soon a process stops depends on how busy the machine is")
@@ -894,18 +895,18 @@ def test_a_stop_is_announced_while_callers_are_still_let_in(own: Callable[..., S
     answers: list[str] = []
     with pytest.raises(requests.ConnectionError):
         while True:
-            states.append(requests.get(f"{service.url}/health", timeout=5).status_code)
+            states.append(requests.get(f"{service.url}/health", timeout=PATIENCE).status_code)
             answers.append(post(service).text)
     assert states[-1] == 503
     assert all("<Stream" in answer for answer in answers)
-    assert service.process.exit_code(10) == 0
+    assert service.process.exit_code() == 0
 
 
 @pytest.mark.thorough("how soon a process starts depends on how busy the machine is")
 def test_a_process_without_calls_stops_at_once(own: Callable[..., Service], mode: str) -> None:
     service = own(mode)
     service.process.signal(signal.SIGTERM)
-    assert service.process.exit_code(10) == 0
+    assert service.process.exit_code() == 0
 
 
 class Talker:
@@ -929,7 +930,7 @@ class Talker:
 
     def _talk(self) -> None:
         try:
-            self.call.wait_for_heard("Hello!", 20)
+            self.call.wait_for_heard("Hello!")
             while not self._over.is_set():
                 self._ask(f"Caller {self.number} asks {self.answered}")
                 self.answered += 1
@@ -938,7 +939,7 @@ class Talker:
 
     def _ask(self, words: str) -> None:
         for again in ("", " again", " and again"):
-            self.call.wait_until(lambda call: call.ended or self._may_speak, 20, "pause")
+            self.call.wait_until(lambda call: call.ended or self._may_speak, what="pause")
             self.call.say(words + again)
             try:
                 self.call.wait_for_heard(f"{words}{again}.", 8)
@@ -1026,7 +1027,7 @@ def open_stream(service: Service) -> websocket.WebSocket:
     signature = service.network.signature(PUBLIC_URL.replace("http", "ws") + "/media-stream", {})
     return websocket.create_connection(
         f"ws://127.0.0.1:{service.port}/media-stream",
-        timeout=10,
+        timeout=PATIENCE,
         header=[f"x-twilio-signature: {signature}"],
     )
 
@@ -1123,10 +1124,10 @@ def test_the_keys_are_never_sent_to_a_host_that_was_not_configured(service: Serv
             lambda openai: [r for r in openai.requests if r.path.endswith("/realtime")], 20
         )
         service.openai.redirect_to = ""
-        hear_out(call, "Hello!", 20)
+        hear_out(call, "Hello!")
         service.openai.redirect_to = f"http://127.0.0.1:{stranger.port}"
         call.say("Anybody there?")
-        hear_out(call, APOLOGY, 20)
+        hear_out(call, APOLOGY)
         service.openai.redirect_to = ""
         asked = list(service.openai.requests)
         service.openai.requests.extend(stranger.requests)  # to know the connections that stay warm
@@ -1157,7 +1158,7 @@ def test_one_call_signed_wrong_harms_no_other(service: Service) -> None:
     call = service.call()
     for signature in (None, "", "wrong"):
         stranger = service.network.call(signature=signature)
-        stranger.wait_ended(15)
+        stranger.wait_ended()
         assert stranger.streams == []
     call.say("Who was that?")
     hear_out(call, "You said: Who was that?.")

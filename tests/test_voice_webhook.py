@@ -12,6 +12,7 @@ import websocket
 from tests.conftest import both_kinds
 from tests.unit.environment import REWRITTEN
 from tools.harness import PUBLIC_URL, Service, hear_out, settle
+from tools.simulator.waiting import PATIENCE
 from tools.webhook import UNAVAILABLE, post
 
 
@@ -55,14 +56,14 @@ def test_a_stream_without_the_right_signature_is_not_upgraded(
     header = [] if signature is None else [f"x-twilio-signature: {signature}"]
     with pytest.raises(websocket.WebSocketBadStatusException) as refused:
         websocket.create_connection(
-            f"ws://127.0.0.1:{service.port}/media-stream", timeout=10, header=header
+            f"ws://127.0.0.1:{service.port}/media-stream", timeout=PATIENCE, header=header
         )
     assert refused.value.status_code == 403
 
 
 def test_a_call_whose_stream_is_refused_ends_with_an_apology(service: Service) -> None:
     call = service.network.call(stream_signature="wrong")
-    call.wait_ended(20)
+    call.wait_ended()
     *holds, last = call.said
     assert holds == ["One moment, please."], "or the caller would wait in silence"
     assert last == UNAVAILABLE
@@ -93,10 +94,10 @@ def test_a_call_that_comes_back_by_the_number_s_fallback_goes_on(service: Servic
 
 
 def test_what_is_not_ours_is_refused_by_the_servers_too(service: Service) -> None:
-    assert requests.get(f"{service.url}/voice", timeout=5).status_code == 405
-    assert requests.post(f"{service.url}/health", timeout=5).status_code == 405
-    assert requests.get(f"{service.url}/admin", timeout=5).status_code == 404
+    assert requests.get(f"{service.url}/voice", timeout=PATIENCE).status_code == 405
+    assert requests.post(f"{service.url}/health", timeout=PATIENCE).status_code == 405
+    assert requests.get(f"{service.url}/admin", timeout=PATIENCE).status_code == 404
     assert post(service, form={"Body": "x" * 100_000}).status_code == 413
-    assert "phone line" in requests.get(f"{service.url}/", timeout=5).text
-    answer = requests.get(f"{service.url}/health", timeout=5)
+    assert "phone line" in requests.get(f"{service.url}/", timeout=PATIENCE).text
+    answer = requests.get(f"{service.url}/health", timeout=PATIENCE)
     assert (answer.status_code, answer.json()) == (200, {"status": "healthy"})

@@ -29,7 +29,7 @@ COMMANDS = {
 }
 DEFAULTS = {name: value or "" for name, value in dotenv_values(HERE / ".env.example").items()}
 SETTINGS = tuple(DEFAULTS)
-START_SECONDS = 90  # a busy machine takes its time
+START_SECONDS = 90  # a busy machine takes its time: also for a start that is refused
 
 
 def eventually(
@@ -104,10 +104,10 @@ class Process:
         """Send the process (gunicorn's master) a signal."""
         os.kill(self._process.pid, number)
 
-    def exit_code(self, timeout: float = 30) -> int:
+    def exit_code(self, timeout: float = START_SECONDS) -> int:
         """Wait for the process to end by itself; raise TimeoutExpired if it doesn't."""
         code = self._process.wait(timeout)
-        self._reader.join(5)
+        self._reader.join(PATIENCE)
         return code
 
     def wait_until_it_serves(self, url: str) -> None:

@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from tools import log_check
-from tools.app_process import COMMANDS, ROOT, Process, environment, eventually, serves
+from tools.app_process import (
+    COMMANDS,
+    ROOT,
+    START_SECONDS,
+    Process,
+    environment,
+    eventually,
+    serves,
+)
 from tools.event_check import check_client_events
 from tools.log_check import END_OF_CALL, check_lines
 from tools.ports import ReservedPort
@@ -122,7 +130,7 @@ class Service:
     def _make_first_call(self) -> None:
         """Let the process open what it opens once and keeps."""
         call = self.network.call()
-        call.wait_for("mark_received", 20)
+        call.wait_for("mark_received", START_SECONDS)
         call.hang_up()
         call.wait_ended()
         self.wait_for_log(END_OF_CALL)
@@ -261,7 +269,7 @@ class Service:
 
     def upstream(self) -> Any:
         """Return what the service tells of OpenAI and the workflow."""
-        return requests.get(f"{self.url}/health/upstream", timeout=5).json()
+        return requests.get(f"{self.url}/health/upstream", timeout=PATIENCE).json()
 
     def call(self, patience: float = PATIENCE) -> Call:
         """Place a call and wait until the caller has heard the greeting to its end."""

@@ -7,6 +7,7 @@ import struct
 from contextlib import suppress
 
 from tools.harness import PUBLIC_URL, Service
+from tools.simulator.waiting import PATIENCE
 
 TEXT, BINARY, CONTINUED, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 COMPRESSED = 4  # of the reserved bits
@@ -28,7 +29,7 @@ class Line:
         }
         lines = [f"{name}: {value}" for name, value in fields.items() if value is not None]
         request = "\r\n".join(["GET /media-stream HTTP/1.1", *lines, "", ""])
-        self.socket = socket.create_connection(("127.0.0.1", service.port), 10)
+        self.socket = socket.create_connection(("127.0.0.1", service.port), PATIENCE)
         self.send(request.encode("latin-1"))
         answer = b""
         while b"\r\n\r\n" not in answer and (more := self._receive()):

@@ -10,6 +10,7 @@ import websocket
 
 from tools.simulator.openai_server import OpenAISimulator, RealtimeSession
 from tools.simulator.speech import ToneVoice, pcm16_to_mulaw
+from tools.simulator.waiting import PATIENCE
 
 Json = dict[str, Any]
 
@@ -52,7 +53,7 @@ class RealtimeClient:
         self.socket = websocket.create_connection(
             url + (f"?model={model}" if model else ""),
             header={**auth, **(headers or {})},
-            timeout=5,
+            timeout=PATIENCE,
         )
         self.seen: list[Json] = []
         self.close_reason = ""

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import requests
 
 from tools.harness import CALLED, CALLER, PUBLIC_URL, Service
+from tools.simulator.waiting import PATIENCE
 
 SID = "CA" + "7" * 32
 FORM = {"CallSid": SID, "From": CALLER, "To": CALLED, "CallStatus": "ringing", "Digits": ""}
@@ -28,7 +29,7 @@ def post(
         signature = service.network.signature(PUBLIC_URL + path, fields)
     if signature is not None:
         sent["X-Twilio-Signature"] = signature
-    return requests.post(service.url + path, fields, headers=sent, timeout=20)
+    return requests.post(service.url + path, fields, headers=sent, timeout=PATIENCE)
 
 
 def element(xml: str, name: str) -> ElementTree.Element:

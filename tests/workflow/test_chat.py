@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.environment import REQUIRED
 from tests.workflow.conftest import KINDS, SHORT, kept_texts, settings_of
-from tools.app_process import ROOT, environment
+from tools.app_process import ROOT, START_SECONDS, environment
 from tools.chat import AFTER, Chat
 from tools.simulator.openai_server import OpenAISimulator, Reply
 from workflow_client import WorkflowClient
@@ -80,7 +80,7 @@ def test_in_a_terminal_it_needs_nothing_of_twilio_s(openai: OpenAISimulator) -> 
         input="Hello\n",
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=START_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr
