@@ -24,7 +24,7 @@ from tools.simulator.openai_knobs import (
 )
 from tools.simulator.openai_server import OpenAISimulator
 from tools.simulator.speech import mulaw_to_pcm16
-from tools.simulator.waiting import PATIENCE
+from tools.simulator.waiting import CATCH_UP_SECONDS, PATIENCE
 
 Json = dict[str, Any]
 
@@ -788,6 +788,24 @@ def test_sound_comes_as_much_faster_than_it_plays_as_told(line: RealtimeClient) 
     last = [at for at, e in line.session.sent if e["type"] == "response.output_audio.delta"][-1]
     longest_piece = 0.4
     assert last - asked >= (seconds - longest_piece) / 2 > 0
+
+
+def test_what_a_stall_ate_of_the_speech_does_not_come_in_a_burst(line: RealtimeClient) -> None:
+    line.simulator.realtime.speed = 1.0
+    line.configure()
+    line.speak("A sentence of some length, which takes about a second and a half to say out")
+    line.until("response.output_audio.delta")
+    line.simulator.on_loop(lambda: time.sleep(1))
+    line.until("response.done")
+    pieces = [
+        (at, len(base64.b64decode(event["delta"])) / 8000)
+        for at, event in line.session.sent
+        if event["type"] == "response.output_audio.delta"
+    ]
+    before_last = [seconds for _, seconds in pieces[:-1]]
+    lost = 1 - before_last[0] - CATCH_UP_SECONDS
+    assert sum(before_last) > 1
+    assert pieces[-1][0] - pieces[0][0] > sum(before_last) + lost - 0.1
 
 
 def test_a_connection_may_take_its_time(simulator: OpenAISimulator) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import io
 import json
+import time
 import wave
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -24,7 +25,7 @@ from twilio.http.http_client import TwilioHttpClient
 from twilio.request_validator import RequestValidator
 from twilio.rest import Client
 
-from tools.app_process import SETTINGS
+from tools.app_process import SETTINGS, eventually
 from tools.simulator import twiml
 from tools.simulator.call_command import add_call
 from tools.simulator.loop_thread import LoopThread
@@ -34,12 +35,15 @@ from tools.simulator.playback import Playback
 from tools.simulator.speech import ToneVoice, mulaw_to_pcm16, pcm16_to_mulaw
 from tools.simulator.twilio_account import number_resource
 from tools.simulator.twilio_network import Call, PhoneNetwork
+from tools.simulator.waiting import CATCH_UP_SECONDS
 
 PUBLIC = "https://voice.example.com"
 CONNECT = (
     '<Connect><Stream url="wss://voice.example.com/media-stream">'
     '<Parameter name="conversation" value="conv_1"/></Stream></Connect>'
 )
+MINUTE_OF_SILENCE = bytes(60 * 8000 * 2)
+FOR_EVER = 600.0  # seconds: longer than any test
 voice = ToneVoice()
 
 
@@ -257,11 +261,30 @@ def test_the_stream_speaks_twilios_protocol(network: PhoneNetwork, app: Scripted
 
 
 def test_frames_leave_on_an_absolute_schedule(network: PhoneNetwork, app: ScriptedApp) -> None:
-    call = network.call()
-    call.wait_until(lambda _: call.streams and len(call.frames_sent) > 60, what="60 frames")
-    times = call.frames_sent
-    drift = [at - times[0] - 0.02 * n for n, at in enumerate(times)]
-    assert abs(min(drift[-20:])) < 0.1
+    call = connected(network, app)
+
+    def is_made_up_for() -> bool:
+        before = behind(call)
+        network.on_loop(lambda: time.sleep(0.1))
+        return behind(call) - before < 0.05
+
+    eventually(is_made_up_for, "frames on their schedule again, on a machine that has time")
+
+
+def test_what_a_stall_ate_is_lost_for_the_caller_too(
+    network: PhoneNetwork, app: ScriptedApp
+) -> None:
+    call = connected(network, app)
+    before = behind(call)
+    network.on_loop(lambda: time.sleep(1))
+    assert behind(call) - before > 1 - CATCH_UP_SECONDS - 0.1
+
+
+def behind(call: Call) -> float:
+    """Tell when the latest of 20 ms a frame began, by the most punctual of the next 20 frames."""
+    sent = len(call.frames_sent)
+    call.wait_until(lambda _: len(call.frames_sent) >= sent + 20, what="20 frames")
+    return min(at - 0.02 * n for n, at in enumerate(call.frames_sent[sent:], sent))
 
 
 def test_words_reach_the_app_and_come_back(network: PhoneNetwork, app: ScriptedApp) -> None:
@@ -341,9 +364,9 @@ def test_marks_and_clear_over_the_wire(network: PhoneNetwork, app: ScriptedApp) 
     app.mark("second")
     app.mark("third")
     call.wait_for_heard("one. two. two. ")
-    assert app.marks() == ["nothing before", "first"]
+    call.wait_until(lambda _: app.marks() == ["nothing before", "first"], what="first mark")
     app.send(event="clear")
-    call.wait_until(lambda _: len(app.marks()) == 4, timeout=2, what="cleared marks")
+    call.wait_until(lambda _: len(app.marks()) == 4, what="cleared marks")
     assert app.marks()[2:] == ["second", "third"]
     assert [mark.played for mark in stream.marks] == [True, True, False, False]
     assert [entry.detail["how"] for entry in call.events("mark_sent_back")] == [
@@ -518,7 +541,7 @@ def test_a_failing_webhook_is_tried_once_more(
 
 
 def test_a_silent_webhook_fails_the_call(network: PhoneNetwork, app: ScriptedApp) -> None:
-    app.delay = 3
+    app.delay = FOR_EVER
     network.webhook_timeout, network.webhook_attempt_timeout = 15.0, 0.2
     call = network.call()
     call.wait_ended()
@@ -933,20 +956,22 @@ def test_the_caller_notices_when_the_agent_has_finished(
 ) -> None:
     call = connected(network, app)
     assert call.quiet_for == 0
-    app.play(voice.speak("done") + bytes(160_000))
-    call.wait_until_agent_is_quiet(0.2, timeout=3)
+    app.play(voice.speak("done") + MINUTE_OF_SILENCE)
+    call.wait_for_heard("done")
+    call.wait_until_agent_is_quiet(0.2)
     assert call.heard() == "done"
-    assert call.stream.buffered_ms > 5000  # silence, but played
+    assert call.stream.buffered_ms > 0  # silence, but played
 
 
 def test_the_webhook_may_hang_while_the_caller_hangs_up(
     network: PhoneNetwork, app: ScriptedApp
 ) -> None:
-    app.delay = 2
+    app.delay = FOR_EVER
     call = network.call()
     call.wait_until(lambda _: app.forms, what="webhook")
     call.hang_up()
-    call.wait_ended(timeout=1)
+    call.wait_ended()
+    assert not network.webhooks
     assert call.streams == []
 
 

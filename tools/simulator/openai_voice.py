@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tools.simulator.openai_hearing import FROM_PCM, RATES
 from tools.simulator.openai_knobs import ResponseFailure
 from tools.simulator.openai_wire import Json, halves, new_id, realtime_message
+from tools.simulator.waiting import CATCH_UP_SECONDS
 
 if TYPE_CHECKING:
     from tools.simulator.openai_realtime import RealtimeSession
@@ -140,11 +141,12 @@ class RealtimeResponse:
     async def _speak(self, place: Json) -> None:
         emit, loop = self._session.emit, asyncio.get_running_loop()
         sound = await self._synthesise()
-        begun = loop.time()
+        due = loop.time()
         for piece in self._pieces(sound):
             self._emit_piece(piece, len(sound), place)
-            due = begun + self.audio_ms / 1000 / self._session.behaviour.speed
+            due += self._ms(len(piece)) / 1000 / self._session.behaviour.speed
             await self._pause(due - loop.time())
+            due = max(due, loop.time() - CATCH_UP_SECONDS)
         emit("response.output_audio.done", **place)
         emit("response.output_audio_transcript.done", **place, transcript=self._transcript)
 

@@ -15,7 +15,7 @@ from tools.simulator.phone_sound import CallerVoice, Earpiece, Handset, OnTheHoo
 from tools.simulator.speech import ToneVoice, pcm16_to_mulaw
 from tools.simulator.timeline import Entry, Timeline
 from tools.simulator.twilio_program import CallOver, CallProgram, Dialed
-from tools.simulator.waiting import PATIENCE
+from tools.simulator.waiting import CATCH_UP_SECONDS, PATIENCE
 
 if TYPE_CHECKING:
     from tools.simulator.twilio_network import PhoneNetwork
@@ -242,12 +242,12 @@ class Call:
             self.network.spawn(self._clock())
 
     async def _clock(self) -> None:
-        """Let 20 ms pass at a time, on an absolute schedule, until the call is over."""
+        """Let 20 ms pass at a time, on an absolute schedule but for stalls, until it is over."""
         loop = asyncio.get_running_loop()
         due = loop.time()
         while not self.ended:
             self._tick()
-            due += FRAME_SECONDS
+            due = max(due + FRAME_SECONDS, loop.time() - CATCH_UP_SECONDS)
             await asyncio.sleep(max(0.0, due - loop.time()))
 
     def _tick(self) -> None:
