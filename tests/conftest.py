@@ -18,6 +18,8 @@ from tools.harness import COLLEAGUE, Service, session_file
 if TYPE_CHECKING:
     from tools.certificate import Certificate
 
+# What the line says by itself, in a silence that a busy machine may well make
+FAR_AWAY = {"FILLER_SECONDS": "60", "IDLE_SECONDS": "300"}
 MOST_AT_ONCE = 6  # processes of the app that wait for the next test that wants them
 
 # The same examples in every run; HYPOTHESIS_PROFILE=random tries others, and keeps those that fail
@@ -107,17 +109,17 @@ def service(
     """The running app.
 
     `@pytest.mark.settings(NAME="value")` changes its environment, `@pytest.mark.session(...)` its
-    session file (see `harness.session_file`). Timers are off, or far away: a test sees only what it
-    asked for. When the test is over, `Service.end` checks what holds for every call.
+    session file (see `harness.session_file`). Timers are FAR_AWAY: a test sees only what it asked
+    for. When the test is over, `Service.end` checks what holds for every call.
     """
     session: dict[str, Any] = {}
     for mark in request.node.iter_markers("session"):
         session.update(*mark.args, **mark.kwargs)
     settings = {
+        **FAR_AWAY,
         "AGENT_WORKFLOW_ID": workflow,
         "REALTIME_SESSION": str(pool.session_file(session)),
         "TRANSFER_NUMBER": COLLEAGUE,
-        "FILLER_SECONDS": "60",
         "GREETING": "Hello!",
     }
     for mark in request.node.iter_markers("settings"):

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Pool
+from tests.conftest import FAR_AWAY, Pool
 from tools.harness import ROOT, Service, eventually, hear_out
 from tools.log_check import END_OF_CALL
 from tools.simulator.openai_brain import Reply
@@ -110,6 +110,7 @@ def own(pool: Pool) -> Iterator[Callable[..., Service]]:
 
     def make(**settings: str) -> Service:
         shared = {
+            **FAR_AWAY,
             "AGENT_WORKFLOW_ID": "workflow.json",
             "REALTIME_SESSION": str(pool.session_file({})),
             "GREETING": "Hello!",

@@ -20,7 +20,7 @@ import pytest
 import requests
 import websocket
 
-from tests.conftest import Pool, both_kinds, more
+from tests.conftest import FAR_AWAY, Pool, both_kinds, more
 from tools.app_process import START_SECONDS
 from tools.harness import (
     API_KEY,
@@ -601,11 +601,10 @@ def own(pool: Pool, workflow: str) -> Iterator[Callable[..., Service]]:
         service = Service(
             mode,
             {
+                **FAR_AWAY,
                 "AGENT_WORKFLOW_ID": workflow,
                 "REALTIME_SESSION": str(pool.session_file({})),
                 "TRANSFER_NUMBER": COLLEAGUE,
-                "FILLER_SECONDS": "60",
-                "IDLE_SECONDS": "300",  # while other processes start
                 "GREETING": "Hello!",
                 **settings,
             },

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Pool, both_kinds
+from tests.conftest import FAR_AWAY, Pool, both_kinds
 from tools.harness import AGENT_KEY, API_KEY, VOICE, Service, check_secrecy, hear_out, settle
 from tools.simulator.openai_server import OpenAISimulator, Reply
 
@@ -173,6 +173,7 @@ def test_the_workflow_may_live_elsewhere_than_the_voice(
         service = Service(
             "gevent",
             {
+                **FAR_AWAY,
                 "AGENT_WORKFLOW_ID": workflow,
                 "AGENT_BASE_URL": agent.base_url,
                 "AGENT_API_KEY": key,
