@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import zlib
 from collections import OrderedDict
@@ -129,6 +130,18 @@ def service(
     service.begin()
     yield service
     service.end()
+
+
+@pytest.fixture
+def caplog(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """Keep what the app logs, and nothing else.
+
+    Libraries log, too, and asyncio whenever something is collected that another test has left.
+    """
+    of_the_app = logging.Filter("voice_agent")
+    caplog.handler.addFilter(of_the_app)
+    yield caplog
+    caplog.handler.removeFilter(of_the_app)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from tests.conftest import both_kinds, more
 from tools.harness import AUTH_TOKEN, Service, hear_out, settle
+from tools.simulator.openai_knobs import ResponseFailure
 from tools.simulator.openai_server import RealtimeSession, Reply
 from tools.simulator.speech import mulaw_to_pcm16
 from tools.simulator.twilio_network import Call
@@ -117,6 +118,7 @@ def test_markup_links_and_citations_are_never_spoken(service: Service) -> None:
 
 def test_what_the_model_says_unasked_never_reaches_the_caller(service: Service) -> None:
     call = service.call()
+    service.realtime.next_failures = [ResponseFailure("hangs", after_ms=200)]
     service.session.improvise("I just felt like saying something rather long and unhelpful.")
     service.openai.wait_for(lambda _: service.session.responses[-1].over)
     call.say("Hello there")

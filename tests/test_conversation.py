@@ -19,6 +19,7 @@ from tools.harness import (
 from tools.simulator.openai_server import Reply
 from tools.simulator.twilio_network import Call
 
+FOR_EVER = 600.0  # seconds: longer than any test
 APOLOGY = "I'm sorry, something went wrong. Could you try that again?"
 STORY = (
     "Once upon a time a car came to us. It made a noise nobody could explain. So we took the"
@@ -122,7 +123,7 @@ def undrawled(text: str) -> str:
 def test_caller_interrupts_before_the_response_has_an_id(service: Service) -> None:
     service.brain.reply = lambda text, history: "I will." if "Wait" in text else STORY
     call = service.call()
-    service.realtime.created_delay = 1.0
+    service.realtime.created_delay = FOR_EVER
     call.say("Tell me a story")
     service.openai.wait_for(lambda _: len(service.session.events("response.create")) == 2)
     call.say("Wait")
@@ -236,19 +237,29 @@ def test_caller_goes_on_again_and_again(service: Service) -> None:
     assert call.heard().count("So, ") == 1
 
 
-@pytest.mark.parametrize("knob", ["transcript_delay", *more("hold_transcripts")])
+@pytest.mark.parametrize("comes_last", [False, *more(True)])
 def test_two_stretches_of_speech_become_one_message_in_their_order(
-    service: Service, knob: str
+    service: Service, comes_last: bool
 ) -> None:
     call = service.call()
-    setattr(service.realtime, knob, 1)
-    call.say("I need an oil change")
+    service.realtime.hold_transcripts = int(comes_last)
+    service.realtime.transcript_delay = FOR_EVER
+    say_in_two_stretches(service, call, "I need an oil change", "and new tyres")
+    service.realtime.transcript_delay = 0.05
+    hear_out(call, "You said: I need an oil change and new tyres.")
+    assert service.messages == ["I need an oil change and new tyres"]
+
+
+def say_in_two_stretches(service: Service, call: Call, first: str, second: str) -> None:
+    """Say something, pause, and begin to say something else."""
+    call.say(first)
     service.openai.wait_for(
         lambda _: service.session.sent_events("input_audio_buffer.speech_stopped")
     )
-    call.say("and new tyres")
-    hear_out(call, "You said: I need an oil change and new tyres.")
-    assert service.messages == ["I need an oil change and new tyres"]
+    call.say(second)
+    service.openai.wait_for(
+        lambda _: len(service.session.sent_events("input_audio_buffer.speech_started")) == 2
+    )
 
 
 # ---------------------------------------------------------------- no dead air
@@ -491,14 +502,11 @@ def test_keys_interrupt_like_speech(service: Service) -> None:
 
 
 def test_no_words_are_lost_when_half_of_them_could_not_be_transcribed(service: Service) -> None:
-    service.realtime.transcript_delay = 1.0
     call = service.call()
+    service.realtime.transcript_delay = FOR_EVER
     service.realtime.fail_transcripts = 1
-    call.say("An oil change please")
-    service.openai.wait_for(
-        lambda _: service.session.sent_events("input_audio_buffer.speech_stopped")
-    )
-    call.say("and new tyres")
+    say_in_two_stretches(service, call, "An oil change please", "and new tyres")
+    service.realtime.transcript_delay = 0.05
     hear_out(call, "You said: ")
     assert service.messages == ["[inaudible] and new tyres"]
 

@@ -370,6 +370,19 @@ def test_a_transcript_may_come_late(line: RealtimeClient) -> None:
     assert sent[f"{TRANSCRIPTION}.completed"] - sent["input_audio_buffer.committed"] >= 0.39
 
 
+def test_what_a_delay_holds_back_comes_when_the_knob_is_turned(line: RealtimeClient) -> None:
+    line.configure()
+    line.simulator.realtime.transcript_delay = line.simulator.realtime.created_delay = 600
+    line.speak("Hello")
+    line.hear_words("Hello")
+    line.until("input_audio_buffer.committed")
+    line.simulator.realtime.created_delay = 0
+    line.until("response.done")
+    assert f"{TRANSCRIPTION}.completed" not in line.kinds()
+    line.simulator.realtime.transcript_delay = 0
+    line.until(f"{TRANSCRIPTION}.completed")
+
+
 def test_the_end_of_speech_may_never_be_noticed(line: RealtimeClient) -> None:
     line.configure()
     line.simulator.realtime.hear_ends = False

@@ -53,6 +53,7 @@ from tools.webhook import FORM, UNAVAILABLE, element, parameters, post
 from upstream import CAUSES
 
 thorough = pytest.mark.thorough
+FOR_EVER = 600.0  # seconds: longer than any test
 APOLOGY = "I'm sorry, something went wrong. Could you try that again?"
 BRIDGE = "Please go on."
 FIRST, SECOND = "Once upon a time a car came to us.", "It made a noise nobody could explain."
@@ -212,12 +213,18 @@ def test_digits_before_and_after_the_gap_are_one_message(service: Service) -> No
 
 
 def test_a_reply_that_comes_in_the_gap_is_heard_once(service: Service) -> None:
-    service.brain.reply = lambda text, history: Reply("It is nine o'clock.", first_delay=0.5)
+    rest = threading.Event()
+    words = ["It is nine", " o'clock."]
+    service.brain.reply = lambda text, history: Reply(words, rest=rest)
     call = service.call()
     call.say("What time is it?")
     service.wait_for_messages(1)
-    service.realtime.refuse_connections = [503, 503]
+    service.realtime.refuse_all = 503
     service.session.abort()
+    eventually(lambda: not service.session.open, "loss of the session")
+    rest.set()
+    service.openai.wait_for(lambda openai: openai.brain.turns[-1].ended)
+    service.realtime.refuse_all = None
     hear_out(call, "It is nine o'clock.")
     assert call.heard() == "Hello! It is nine o'clock."
     assert told(service) == ["What time is it?"]
@@ -255,14 +262,15 @@ def test_realtime_is_lost_while_the_caller_speaks_and_hears_what_comes_next(
 
 @pytest.mark.thorough("tests/unit has the rule; here it takes seconds")
 def test_words_lost_with_their_session_are_asked_for_again(service: Service) -> None:
-    service.realtime.transcript_delay = 20
+    service.realtime.transcript_delay = FOR_EVER
     call = service.call()
     call.say("I need an oil change")
     service.openai.wait_for(
         lambda _: service.session.sent_events("input_audio_buffer.speech_stopped")
     )
-    service.realtime.transcript_delay = 0.05
     service.session.abort()
+    eventually(lambda: not service.session.open, "loss of the session")
+    service.realtime.transcript_delay = 0.05
     hear_out(call, "Could you say it again?")
     call.say("An oil change")
     hear_out(call, "You said: An oil change.")

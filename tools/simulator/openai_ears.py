@@ -185,7 +185,7 @@ class SessionEars:
         fate = _Fate.next(knobs)
         another_is_out = self._transcribed  # taken now: the other may be out before this is heard
         words = await self._hear(recording, config, fate)
-        await asyncio.sleep(knobs.transcript_delay)
+        await knobs.wait("transcript_delay")
         if fate.held:
             await another_is_out.wait()
         place = {"item_id": item_id, "content_index": 0}

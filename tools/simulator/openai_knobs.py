@@ -2,14 +2,20 @@
 
 A test sets the attributes at any time. Counters (`fail_transcripts`) tell how many of the next ones
 a failure befalls; lists (`refuse_connections`) tell how each of the next ones fails; the rest holds
-until it is set back. Times are in seconds, unless a name says ms.
+until it is set back. Times are in seconds, unless a name says ms. A `created_delay` or
+`transcript_delay` that is set back ends at once, so that what comes behind it comes when a test is
+ready for it.
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+LOOK_SECONDS = 0.01  # how often a delay looks whether its knob was turned
 
 
 class SessionClose(NamedTuple):
@@ -150,6 +156,13 @@ class ModelKnobs:
 @dataclass
 class RealtimeBehaviour(ConnectionKnobs, SessionKnobs, HearingKnobs, SpeakingKnobs):
     """All knobs of the Realtime side."""
+
+    async def wait(self, delay: str) -> None:
+        """Wait for as long as the named knob says, also if it is turned meanwhile."""
+        began = time.monotonic()
+        await asyncio.sleep(0)
+        while (left := began + getattr(self, delay) - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, LOOK_SECONDS))
 
     def take(self, counter: str) -> bool:
         """Count down the named knob; tell whether it applies this time."""

@@ -81,7 +81,7 @@ class RealtimeResponse:
 
     async def run(self) -> None:
         """Generate it all."""
-        await asyncio.sleep(self._session.behaviour.created_delay)
+        await self._session.behaviour.wait("created_delay")
         self._session.emit("response.created", response=self.resource())
         output: list[Json] = []
         if not (self._failure and self._failure.after_ms == 0):
