@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import select
 import socket
 from base64 import b64encode
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from websocket import WebSocket, create_connection
 from websockets.protocol import Side
 
 import voice_handler
@@ -28,6 +30,7 @@ from tools.app_process import eventually
 from tools.simulator.openai_server import OpenAISimulator, RealtimeSession, Reply
 from tools.simulator.playback import SILENCE
 from tools.simulator.speech import ToneVoice
+from tools.simulator.waiting import PATIENCE
 from voice_handler import CALLS, VoiceHandler, carry
 from wire import Connection
 from workflow_client import WorkflowClient
@@ -56,8 +59,9 @@ class SilentCall:
     def __init__(self, openai: OpenAISimulator, **changes: Any) -> None:
         ours, theirs = socket.socketpair()
         self.openai = openai
+        self.line = theirs
         self.twilio = Connection(theirs, Side.CLIENT, 65536)
-        theirs.settimeout(10)  # or a test would wait for ever for what isn't sent
+        theirs.settimeout(PATIENCE)  # or a test would wait for ever for what isn't sent
         values = {**REQUIRED, "openai_base_url": openai.base_url, **changes}
         settings = Settings(**values)
         stream = Connection(ours, Side.SERVER, 65536)
@@ -89,7 +93,7 @@ class SilentCall:
 
     def join(self) -> None:
         """Wait until all that Twilio sent has been read."""
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
 
     def end(self) -> None:
@@ -198,6 +202,26 @@ def test_a_stream_that_is_silent_for_ten_seconds_is_given_up(call: SilentCall) -
     assert not stream.open
 
 
+@pytest.fixture
+def to_realtime(monkeypatch: pytest.MonkeyPatch) -> list[socket.socket]:
+    """The sockets to Realtime that are opened from now on."""
+    opened: list[socket.socket] = []
+
+    def connect(*args: Any, **options: Any) -> WebSocket:
+        connection = create_connection(*args, **options)
+        assert connection.sock is not None
+        opened.append(connection.sock)
+        return connection
+
+    monkeypatch.setattr(wire, "create_connection", connect)
+    return opened
+
+
+def are_full(sockets: list[socket.socket]) -> bool:
+    """Tell whether whoever sends now has to wait for the other sides."""
+    return select.select([], sockets, [], 0)[1] == []
+
+
 def stands_still(sent: count[int]) -> bool:
     """Tell whether nothing more is sent."""
     before = repr(sent)
@@ -206,7 +230,10 @@ def stands_still(sent: count[int]) -> bool:
 
 
 def test_a_stream_is_given_up_though_its_reader_waits_to_send_to_realtime(
-    call: SilentCall, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    to_realtime: list[socket.socket],
+    call: SilentCall,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     stream = call.handler.stream
     monkeypatch.setattr(voice_handler, "PING_FRAMES", math.inf)
@@ -219,13 +246,14 @@ def test_a_stream_is_given_up_though_its_reader_waits_to_send_to_realtime(
             call.send("media", media={"payload": b64encode(SILENCE * 250).decode()})
             next(sent)
 
-    talker = Thread(target=talk)
+    talker = Thread(target=talk, daemon=True)
     talker.start()
-    eventually(lambda: stands_still(sent), "full sockets")
+    both = [call.line, *to_realtime]
+    eventually(lambda: are_full(both) and stands_still(sent), "full sockets")
     call.handler.abort_if_stalled(stream.quiet_since + 10.1)
     eventually(lambda: not CALLS, "end of the call")
     call.twilio.abort()
-    talker.join(10)
+    talker.join(PATIENCE)
 
 
 def test_a_stream_ends_under_the_lock_so_that_nothing_is_asked_behind_its_end(

@@ -14,6 +14,8 @@ import pytest
 from websockets.frames import Close, Frame, Opcode
 from websockets.protocol import Event, Protocol, Side
 
+from tools.app_process import START_SECONDS
+from tools.simulator.waiting import PATIENCE
 from wire import Connection, Refused, connect
 
 LIMIT = 1000  # bytes a message
@@ -25,7 +27,7 @@ class Peer:
 
     def __init__(self, side: Side) -> None:
         self.socket, other = socket.socketpair()
-        self.socket.settimeout(10)
+        self.socket.settimeout(PATIENCE)
         self.masks = side is Side.CLIENT
         self.connection = Connection(
             other, Side.SERVER if side is Side.CLIENT else Side.CLIENT, LIMIT
@@ -164,7 +166,7 @@ def test_what_we_send_arrives_masked_or_not_as_the_rules_want(peer: Peer) -> Non
         for size in sizes:
             peer.connection.send(b"x" * size)
 
-    sender = threading.Thread(target=send)
+    sender = threading.Thread(target=send, daemon=True)
     sender.start()
     assert [len(peer.receive().data) for _ in sizes] == sizes
     sender.join()
@@ -184,7 +186,7 @@ def test_two_threads_that_send_at_once_mix_no_frames(peer: Peer) -> None:
         for _ in range(50):
             peer.connection.send(letter * 5000)
 
-    threads = [threading.Thread(target=send, args=(letter,)) for letter in (b"a", b"b")]
+    threads = [threading.Thread(target=send, args=[each], daemon=True) for each in (b"a", b"b")]
     for thread in threads:
         thread.start()
     for _ in range(100):
@@ -195,32 +197,43 @@ def test_two_threads_that_send_at_once_mix_no_frames(peer: Peer) -> None:
 
 
 def test_leaving_sends_a_close_and_reads_no_more(peer: Peer) -> None:
-    reader = threading.Thread(target=lambda: list(peer.connection.messages()))
-    reader.start()
+    reader = reading(peer)
     peer.connection.close()
     assert Close.parse(peer.receive().data).code == 1000
-    reader.join(10)
+    reader.join(PATIENCE)
     assert not reader.is_alive()
     assert not peer.connection.open
 
 
 @pytest.mark.parametrize("busy", ["reading", "sending"])
 def test_an_abort_wakes_whoever_waits(peer: Peer, busy: str) -> None:
-    started = threading.Event()
-
-    def wait() -> None:
-        started.set()
-        if busy == "reading":
-            list(peer.connection.messages())
-        else:
-            peer.connection.send(b"x" * 50_000_000)  # the peer reads nothing
-
-    thread = threading.Thread(target=wait)
-    thread.start()
-    started.wait(10)
+    thread = reading(peer) if busy == "reading" else sending(peer)
     peer.connection.abort()
-    thread.join(10)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
+
+
+def reading(peer: Peer) -> threading.Thread:
+    """Have a thread read, which has read one message already and waits for more."""
+    has_read = threading.Event()
+
+    def read() -> None:
+        for _ in peer.connection.messages():
+            has_read.set()
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    peer.send(Opcode.TEXT, b"Hello")
+    assert has_read.wait(PATIENCE)
+    return thread
+
+
+def sending(peer: Peer) -> threading.Thread:
+    """Have a thread send far more than is read of it."""
+    thread = threading.Thread(target=peer.connection.send, args=[b"x" * 50_000_000], daemon=True)
+    thread.start()
+    peer.socket.recv(1)
+    return thread
 
 
 def test_sending_to_who_has_left_is_no_error(peer: Peer) -> None:
@@ -302,11 +315,11 @@ def test_two_that_send_at_once_more_than_is_read_both_arrive(
 ) -> None:
     command = [sys.executable, "-m", "tests.unit.wire_talk", mode, wire, str(tmp_path)]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=START_SECONDS, check=False
     )
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["arrived"] == [list(range(100)), list(range(100))]
     assert said["left over"] == 0
     assert said["waits"] == (wire == "TLS" or mode == "gevent"), "else `recv` does"
-    assert said["abort"] < 10, "it learns of it by the abort, and by nothing else"
+    assert said["abort"] < PATIENCE, "it learns of it by the abort, and by nothing else"
