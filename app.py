@@ -26,7 +26,7 @@ import metrics
 from banner import tell_started
 from commands import app_command, python
 from logs import log, open_log
-from opening import about_caller, address, only_printable
+from opening import LOST, about_caller, address, only_printable
 from places import FINISHED, LEAVING, PLACES
 from settings import SettingsError, settings, websocket_url
 from signature import Signed
@@ -317,6 +317,8 @@ def connect(template: str, attempt: int, opening: str) -> Response:
     conversation = only_printable(query().get("conversation", ""))
     if not conversation and not attempt:
         conversation = start_conversation(caller, called, about)
+    if not conversation and opening == "bridge":  # it was started later, if at all
+        about = f"{about} {LOST}".strip()
     now = f"{time():.1f}"
     since = query().get("since", now)
     comes_back = voice_path(conversation, attempt + 1, since=since, began=now, opening=opening)

@@ -21,6 +21,7 @@ from werkzeug.test import TestResponse
 import app
 from call import Call
 from logs import mask_numbers
+from opening import LOST
 from places import PLACES
 from settings import settings
 from tests.unit.environment import REQUIRED, REWRITTEN
@@ -183,6 +184,22 @@ def test_a_line_that_has_all_its_calls_says_so(
 
 
 # --- a call comes back ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("query", "is_told"),
+    [
+        ("conversation=&attempt=1&began=1.0", True),
+        ("conversation=conv_1&attempt=1&began=1.0", False),
+        ("conversation=&attempt=1&after=hold&opening=greeting", False),  # nothing was said yet
+    ],
+)
+def test_a_call_that_comes_back_without_its_conversation_tells_the_new_one(
+    site: Site, query: str, is_told: bool
+) -> None:
+    answer = site.post(f"/voice?{query}")
+    assert (LOST in parameters(answer)["about"]) is is_told
+    assert not site.openai.brain.messages
 
 
 def test_attempts_are_counted_and_bounded(site: Site, caplog: pytest.LogCaptureFixture) -> None:
