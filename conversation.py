@@ -21,8 +21,6 @@ from silence import Silence
 from speech import ACTIONS, HANG_UP, TRANSFER, Kind, Sentence, Speech, Voice
 from witness import Witness
 
-__all__ = ["ACTIONS", "HANG_UP", "TRANSFER", "Conversation", "Limits", "Lines", "Outcome", "Port"]
-
 
 class Port(Protocol):
     """Carry out what the rules decide. No method may wait, or call back into the rules.

@@ -19,20 +19,20 @@ QUOTES = frozenset("\"'”’“«»)」』")
 
 # These end a sentence wherever they stand
 CERTAIN = "।॥؟።။។"
-# No sentence ends with "J.", "a.m." or "z. B.";
+# An initial, or a letter of an abbreviation, ends no sentence: "J.", "a.m.", "z. B."
 INITIAL = re.compile(r"(?<![\w\"״])[a-zA-ZÀ-ۿ]\.$")
-# with the number of an item: "three things: 1. Oil", "Step 1. Open it";
+# Nor does the number of an item: "three things: 1. Oil", "Step 1. Open it"
 NUMBER = re.compile(r"(?<![\w.,:$€£])(\d\d?)\.$")
 BEFORE_ITEM = re.compile(r"(?:(?:^|[.!?…]\s)\s*\w+\s|^|[,;:()–—、，；：（-])\s*$")
 BEFORE_FIRST_ITEM = re.compile(r"[.!?…。！？]\s*$")
-# with that of a day, in languages that write it so: "Am 3. Mai". A guest's is known by the word
-# before it;
+# Nor does the number of a day, in languages that write it so: "Am 3. Mai". In a reply that is in
+# another language than the session's, the word before it tells.
 WITH_ORDINALS = "bs cs da de et eu fi fo hr hu is lb lv nb nn no pl sk sl sr tr"
 ORDINALS = frozenset(WITH_ORDINALS.split())
 BEFORE_ORDINAL = re.compile(r"\b(?:am|im|vom|zum|beim|der|die|den|dem|bis|ab|seit)\s+$", re.I)
-# with a short word before a number: "approx. 45", "Art. 5", "Hauptstr. 12";
+# Nor does a short word before a number: "approx. 45", "Art. 5", "Hauptstr. 12"
 BEFORE_NUMBER = re.compile(r"(?<!\w)(?:[^\W\d_]{1,6}|\w*str)\.$")
-# or with these, whatever the language: sentencex knows more of them, but only in their own
+# Nor do these, whatever the language: sentencex knows more of them, but only in their own
 KNOWN = """
     approx Apt Attn Atty Ave Blvd Cpt Dept Dr Ft Inc Jr LLC Ln Ltd Messrs Mgr Mr Mrs Ms Mx Pkwy Prof
     Sq Sr Ste Mon Tue Tues Wed Thu Thur Thurs Fri Sat Sun

@@ -124,7 +124,7 @@ class _Reply:
 
     def _cut_marker(self, place: re.Match[str]) -> Iterator[str]:
         before = self._text[: place.start()] + place["after"]
-        yield from self._say(plain(before), place.end())
+        yield from self._emit(plain(before), place.end())
         action = re.sub("[^a-z]", "", place["action"].lower())
         yield f"[{action}]"
 
@@ -140,14 +140,20 @@ class _Reply:
         end = place.start() if place["line"] else place.end()
         piece = self._text[:end]
         sentence = plain(piece)
-        is_item = place["line"] and not AT_END.search(piece)  # or a heading
-        is_paragraph = place["line"] and piece.endswith("\n")  # what follows may be long in coming
-        enough = ENOUGH_AT_FIRST if self._first and not self._early else ENOUGH
-        if is_item or is_paragraph or speech_ms(sentence) >= enough:
-            yield from self._say(sentence, end)
+        if self._is_enough(place, piece, sentence):
+            yield from self._emit(sentence, end)
         elif self._first:
             self._early = end
             self._limit = EARLY
+
+    def _is_enough(self, place: re.Match[str], piece: str, sentence: str) -> bool:
+        if place["line"]:
+            is_item = not AT_END.search(piece)  # or a heading
+            is_paragraph = piece.endswith("\n")  # what follows may be long in coming
+            if is_item or is_paragraph:
+                return True
+        enough = ENOUGH_AT_FIRST if self._first and not self._early else ENOUGH
+        return speech_ms(sentence) >= enough
 
     def _cut_long(self) -> Iterator[str]:
         end = self._early or _last_pause(self._text, self._limit)
@@ -158,9 +164,9 @@ class _Reply:
 
     def _cut(self, end: int) -> Iterator[str]:
         sentence = plain(self._text[:end])
-        yield from self._say(sentence, end)
+        yield from self._emit(sentence, end)
 
-    def _say(self, sentence: str, end: int) -> Iterator[str]:
+    def _emit(self, sentence: str, end: int) -> Iterator[str]:
         self._begin(self._text[end:])
         if sentence:
             self._first = False

@@ -12,10 +12,10 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
-from conversation import ACTIONS
 from settings import HERE, Settings, read_settings
 from settings_env import filled, read_env_file
 from settings_values import is_placeholder
+from speech import ACTIONS
 from utils import sentences
 from workflow_client import FAILURES, WorkflowClient
 

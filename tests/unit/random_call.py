@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 
-from conversation import ACTIONS, Conversation, Limits, Lines, Outcome, Port
+from conversation import Conversation, Outcome, Port
+from lines import Limits, Lines
+from speech import ACTIONS
 from utils import heard_part, speech_ms
 
 LINES = Lines()

@@ -10,7 +10,8 @@ import pytest
 
 from begin import begin, lines
 from call import Call
-from conversation import Conversation, Lines
+from conversation import Conversation
+from lines import Lines
 from settings import Notes, Settings
 from tests.unit.environment import REQUIRED
 from tests.unit.noting_port import NotingPort

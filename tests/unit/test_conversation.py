@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from conversation import HANG_UP, TRANSFER, Conversation, Limits, Lines, Outcome
-from speech import Kind
+from conversation import Conversation, Outcome
+from lines import Limits, Lines
+from speech import HANG_UP, TRANSFER, Kind
 from tests.unit.noting_port import NotingPort
 from witness import Witness
 

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from conversation import HANG_UP, TRANSFER, Limits
+from lines import Limits
+from speech import HANG_UP, TRANSFER
 from tests.unit.random_call import RandomCall
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "12"))
