@@ -304,7 +304,9 @@ def _workflow_advice(value: str) -> str:
     if file:
         return f"Did you mean the file {file}?"
     what = "Expected an ID that begins with 'asst', or a .json file"
-    if _is_nearly_an_assistant(value):
+    if value.startswith("agent_"):
+        what = "OpenAI's Agents API isn't supported"
+    elif _is_nearly_an_assistant(value):
         what = "An assistant's ID begins with asst_, in small letters; OpenAI has ended them"
     kind = kind_of(value)
     instead = f"instead of {kind}" if kind else "or another .json file"

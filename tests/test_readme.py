@@ -175,6 +175,12 @@ def test_the_programs_and_files_that_commands_name_exist() -> None:
         assert (ROOT / name).is_file(), name
 
 
+@pytest.mark.parametrize("beginning", ["wf_", "pmpt_", "asst_", "agent_"])
+def test_every_kind_of_id_that_leads_to_a_page_is_explained_there(beginning: str) -> None:
+    assert f"| `{beginning}…` |" in FIX
+    assert f"`{beginning}" in CONFIGURATION
+
+
 def test_a_newcomer_who_fills_in_nothing_is_told_the_first_five_values(tmp_path: Path) -> None:
     """The commands of the set-up, but for the virtualenv, which is the one that runs the test."""
     folder = tmp_path / "clone"

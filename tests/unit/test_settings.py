@@ -388,6 +388,12 @@ def test_the_placeholders_of_others_examples_count_as_missing(name: str, value: 
         ("AGENT_WORKFLOW_ID", "wf_123", "Set AGENT_WORKFLOW_ID=workflow.json"),
         ("AGENT_WORKFLOW_ID", "wf_123", "Expected an ID that begins with 'asst'"),
         ("AGENT_WORKFLOW_ID", "wf_123", "FIX_AUDIO_ISSUE.md"),
+        (
+            "AGENT_WORKFLOW_ID",
+            "agent_123",
+            "Set AGENT_WORKFLOW_ID=workflow.json instead of the ID of an agent, see"
+            " FIX_AUDIO_ISSUE.md. (OpenAI's Agents API isn't supported)",
+        ),
         ("AGENT_WORKFLOW_ID", "pmpt_123", "a reusable prompt"),
         ("AGENT_WORKFLOW_ID", "gpt-6-luna", "a model"),
         *(
