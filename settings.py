@@ -14,7 +14,14 @@ from urllib.parse import quote, urlsplit
 from pydantic import AfterValidator, BaseModel, Field, ValidationInfo
 
 from settings_env import Environment
-from settings_files import FromFile, SessionFile, WorkflowId, pinned_languages, with_secrets
+from settings_files import (
+    FromFile,
+    SessionFile,
+    WorkflowId,
+    pinned_languages,
+    session_doubts,
+    with_secrets,
+)
 from settings_json import Json, json_object
 from settings_reading import Origin, SettingsError, read
 from settings_values import (
@@ -245,6 +252,7 @@ def _doubts(chosen: Settings) -> Iterator[str]:
         yield "TWILIO_AUTH_TOKEN is not 32 hexadecimal digits, as Twilio's tokens are"
     if OPENAI in chosen.openai_base_url and "realtime" not in chosen.realtime_model:
         yield f"REALTIME_MODEL ({chosen.realtime_model}) doesn't look like a Realtime model"
+    yield from session_doubts(chosen.realtime_session)
     languages = pinned_languages(chosen.realtime_session)
     if not languages:
         yield 'No language is pinned; set "languages": ["en"] in the session\'s "transcription"'

@@ -65,6 +65,7 @@ BOUNDS = {
 }
 FORMATS = ({"type": "audio/pcmu"}, {"type": "audio/pcm", "rate": 24000})
 LONGEST_INSTRUCTIONS = 600  # letters; whoever only reads aloud needs to be told little
+PROMPTS_PLACE = "it only reads aloud; an agent's prompt belongs in the workflow's file"
 
 
 def session_faults(session: Json) -> Iterator[str]:
@@ -109,15 +110,20 @@ def _instruction_faults(session: Json) -> Iterator[str]:
     text = session.get("instructions")
     if not isinstance(text, str) or not text.strip():
         yield "instructions: tell it to read the text aloud, as the shipped file does"
-    elif _is_agents_prompt(text) or "prompt" in session:
-        yield "instructions: only tell it to read the text aloud, as the shipped file does"
-        yield "instructions: an agent's prompt belongs in the workflow's file"
+    if "prompt" in session:
+        yield "prompt: remove it; an agent's prompt belongs in the workflow's file"
 
 
-def _is_agents_prompt(text: str) -> bool:
+def session_doubts(session: Json) -> Iterator[str]:
+    """Yield why the voice session's instructions may be an agent's prompt; prose is no proof."""
+    text = session["instructions"]
     agent = re.search(r"\b(you are|you're|your name is|help (the )?(caller|customer))", text, re.I)
     reader = re.search(r"\b(read|aloud|verbatim|word for word|repeat)", text, re.I)
-    return len(text) > LONGEST_INSTRUCTIONS or bool(agent and not reader)
+    if len(text) > LONGEST_INSTRUCTIONS:
+        yield f"The voice session's instructions have {len(text)} letters: {PROMPTS_PLACE}"
+    elif agent and not reader:
+        sign = f'say "{agent[0]}", and nothing of reading aloud'
+        yield f"The voice session's instructions {sign}: {PROMPTS_PLACE}"
 
 
 def _transcription_faults(transcription: Any) -> Iterator[str]:

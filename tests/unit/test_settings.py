@@ -961,9 +961,6 @@ PCM = {"type": "audio/pcm", "rate": 24000}
         (session(instructions=""), "read the text aloud"),
         (session(instructions=" "), "read the text aloud"),
         (session(instructions=["Read."]), "read the text aloud"),
-        (session(instructions=PROMPT), "an agent's prompt belongs in the workflow's file"),
-        (session(instructions="Du bist am Empfang. " * 40), "an agent's prompt belongs"),
-        (session(instructions=f"{PROMPT} Read numbers back. " * 9), "an agent's prompt belongs"),
         (session(prompt={"id": "pmpt_1"}), "an agent's prompt belongs"),
         (session(**{"audio.input.format": {"type": "audio/pcma"}}), "audio.input.format"),
         (session(**{"audio.input.format": {"type": "audio/pcmu", "rate": 8000}}), "audio/pcmu"),
@@ -1070,6 +1067,23 @@ def test_the_language_is_that_of_the_voice_session(
 ) -> None:
     path = file_of(tmp_path, session(**{TRANSCRIPTION: transcription}))
     assert read(REALTIME_SESSION=path).language == language
+
+
+@pytest.mark.parametrize(
+    ("instructions", "goes_by"),
+    [
+        (PROMPT, 'say "You are", and nothing of reading aloud: it only reads aloud; an agent'),
+        ("Help callers.", 'say "Help caller", and nothing of reading aloud'),
+        ("Du bist am Empfang. " * 40, "have 800 letters"),
+        ("Read the text aloud. Speak warmly. " * 20, "have 700 letters"),
+    ],
+)
+def test_a_session_whose_instructions_may_be_an_agent_s_prompt_is_warned_of(
+    tmp_path: Path, instructions: str, goes_by: str
+) -> None:
+    path = file_of(tmp_path, session(instructions=instructions))
+    told = "\n".join(read(REALTIME_SESSION=path).warnings())
+    assert f"The voice session's instructions {goes_by}" in told
 
 
 def test_a_session_that_pins_no_language_is_warned_of(tmp_path: Path) -> None:
