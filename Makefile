@@ -83,8 +83,12 @@ test-%: .venv-%/.dev
 bench: .venv/.app
 	@$(PYTHON) -m tools.bench $(BENCH)
 
+# What the demo writes: the files of each scenario, by name, since an owner's may begin alike
+CALLS := call $(addprefix call-,barge-in false-alarm goes-on slow keypad transfer silence trouble time-is-up)
+
 clean:
-	rm -rf .venv .venv-3.* .mypy_cache .ruff_cache .pytest_cache .hypothesis call*.wav call*.txt call*.png bench.json
+	rm -rf .venv .venv-3.* .mypy_cache .ruff_cache .pytest_cache .hypothesis bench.json
+	rm -f $(foreach kind,wav txt png,$(addsuffix .$(kind),$(CALLS)))
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # --- environments -----------------------------------------------------------------------------

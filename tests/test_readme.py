@@ -224,6 +224,16 @@ def test_the_targets_of_make_that_are_named_exist() -> None:
     assert named <= set(re.findall(r"^([\w-]+):", makefile, re.MULTILINE))
 
 
+def test_make_clean_removes_what_the_demo_writes_and_nothing_of_the_owner_s() -> None:
+    command = ["make", "--dry-run", "clean"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    removed = told.split()
+    stems = ["call", *(f"call-{name}" for name in SCENARIOS if name != "booking")]
+    assert {f"{stem}.{kind}" for stem in stems for kind in ("wav", "txt", "png")} <= set(removed)
+    for own in ("callers.txt", "call-list.txt", "calls.wav", "workflow.json", ".env"):
+        assert not any(fnmatch.fnmatch(own, name) for name in removed), own
+
+
 def test_what_is_said_of_mishaps_is_tested() -> None:
     rows = SURVIVAL.split("| --- | --- | --- |\n")[1].strip().split("\n")
     tests = "".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
