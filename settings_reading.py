@@ -102,19 +102,19 @@ class Reading:
         return values
 
     def problems(self) -> list[Problem]:
-        """Return what is wrong with `.env` itself. It is ours alone: no stranger belongs there."""
+        """Return what is wrong with `.env` itself. It is ours alone: it has no unknown names."""
         misnamed_there = self._misnamed(self.file.values)
         return [*self.file.problems, *misnamed_there]
 
     def _misnamed(self, names: Iterable[str]) -> Iterator[Problem]:
         """Tell of names meant for a field that now silently has its default."""
-        strangers = [name for name in names if name not in self.fields]
+        unknown = [name for name in names if name not in self.fields]
         silent = [
             name
             for name, field in self.fields.items()
             if name not in self.given and not field.is_required()
         ]
-        return misnamed(strangers, silent)
+        return misnamed(unknown, silent)
 
     def explained(self, error: pydantic.ValidationError) -> Iterator[Problem]:
         """Yield pydantic's findings in words that name the variable, the place and the fix."""
@@ -134,8 +134,8 @@ class Reading:
 
     def _missing(self, variable: str) -> str:
         advice = f"Missing: {self.fields[variable].description}"
-        strangers = self.given.keys() - self.fields.keys()
-        near = nearest(variable, strangers, 0.7)
+        unknown = self.given.keys() - self.fields.keys()
+        near = nearest(variable, unknown, 0.7)
         return f"{advice}. {near} is set: did you mean that?" if near else advice
 
     def _shown(self, variable: str) -> str:

@@ -1,4 +1,4 @@
-"""Twilio's signature: whether a request bears it, and if not, what the owner must change.
+"""Twilio's signature: whether a request has it, and if not, what the owner must change.
 
 See https://www.twilio.com/docs/usage/security#validating-requests.
 """

@@ -651,7 +651,9 @@ def test_a_browser_is_told_what_this_is_and_whether_it_is_well(site: Site) -> No
     DRAINING.set()
     page = site.client.get("/")
     assert "It takes no new calls at the moment." in page.text
-    assert "The voice failed the latest call: the quota is used up." in page.text
+    assert (
+        "In the latest call, the voice (OpenAI Realtime) failed: the quota is used up." in page.text
+    )
 
 
 def test_a_browser_is_told_no_secret(site: Site) -> None:
