@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import date
@@ -15,7 +14,7 @@ import openai
 
 from doctor_examination import CALL_SID, Examination, Fault, NotApplicable, reason, too_late
 from messages import Handler, NotUnderstood, dispatch
-from realtime import read_aloud
+from realtime import read_aloud, refusal
 from settings import Settings
 from utils import same_words
 from wire import Connection, Refused, connect
@@ -147,7 +146,7 @@ def days_until(day: str) -> int:
 # --- the voice ------------------------------------------------------------------------------------
 
 
-class Reading:
+class Trial:
     """A Realtime session with our settings, and what it makes of a sentence."""
 
     def __init__(self, connection: Connection, sentence: str) -> None:
@@ -210,62 +209,61 @@ class Reading:
 
 
 EVENTS = {
-    "session.updated": Handler(Reading.on_session_updated),
-    "response.output_audio.delta": Handler(Reading.on_audio),
-    "response.output_audio_transcript.done": Handler(Reading.on_audio_transcript, ("transcript",)),
+    "session.updated": Handler(Trial.on_session_updated),
+    "response.output_audio.delta": Handler(Trial.on_audio),
+    "response.output_audio_transcript.done": Handler(Trial.on_audio_transcript, ("transcript",)),
     "response.done": Handler(
-        Reading.on_response_done,
+        Trial.on_response_done,
         (
             "response.status",
             "response.status_details.reason?",
             "response.status_details.error.message?",
         ),
     ),
-    "error": Handler(Reading.on_error, ("error.message?", "error.param?")),
+    "error": Handler(Trial.on_error, ("error.message?", "error.param?")),
 }
 
 
-def read(examination: Examination, sentence: str = "") -> Reading:
+def read(examination: Examination, sentence: str = "") -> Trial:
     """Open a session with our settings, and have a sentence read."""
     chosen = examination.settings
     key = {"Authorization": f"Bearer {chosen.openai_api_key}"}
     try:
         with connect(chosen.realtime_url, key) as connection:
-            reading = Reading(connection, sentence)
-            late = Timer(examination.seconds, reading.give_up, [too_late(examination.seconds)])
+            trial = Trial(connection, sentence)
+            late = Timer(examination.seconds, trial.give_up, [too_late(examination.seconds)])
             late.start()
             try:
-                reading.run(chosen)
+                trial.run(chosen)
             finally:
                 late.cancel()
     except Refused as error:
-        said = re.search(r'"message": *"([^"]*)"', str(error))
-        raise Fault(f"refused: {with_advice(said[1] if said else str(error))}") from error
+        raise Fault(f"refused: {with_advice(refusal(error))}") from error
     except OSError as error:
         raise Fault(f"can't be reached: {reason(error)}") from error
-    return reading
+    return trial
 
 
 def session_is_accepted(examination: Examination) -> str:
     """See whether Realtime takes the session file: it refuses it whole for a single field."""
-    reading = read(examination)
-    if not reading.is_accepted:
-        raise Fault(with_advice(reading.fault))
+    trial = read(examination)
+    if not trial.is_accepted:
+        raise Fault(with_advice(trial.fault))
     return "accepted by Realtime"
 
 
 def sentence_is_read(examination: Examination) -> str:
     """Have the greeting spoken, and compare the words."""
     greeting = examination.settings.greeting
-    reading = read(examination, greeting)
-    if reading.fault:
-        raise Fault(with_advice(reading.fault))
-    if not reading.first_sound:
+    trial = read(examination, greeting)
+    if trial.fault:
+        raise Fault(with_advice(trial.fault))
+    if not trial.first_sound:
         raise Fault("a sentence was spoken without sound; try it again")
-    if not same_words(greeting, reading.said):
+    if not same_words(greeting, trial.said):
         hint = "try REALTIME_MODEL=gpt-realtime-2.1"
-        raise Fault(f"asked to say {greeting!r}, it said {reading.said!r}; {hint}")
-    return f"read GREETING word for word, its first sound after {reading.first_sound:.1f} s"
+        raise Fault(f"asked to say {greeting!r}, it said {trial.said!r}; {hint}")
+    return f"read GREETING word for word, its first sound after {trial.first_sound:.1f} s"
 
 
 # --- the workflow ---------------------------------------------------------------------------------

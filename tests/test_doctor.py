@@ -256,6 +256,18 @@ def test_a_server_that_tells_nothing_about_models_is_no_fault(
     assert (found.state, found.words) == (State.SKIPPED, "this server doesn't tell about models")
 
 
+def test_a_refusal_of_the_voice_is_told_whole_whatever_it_quotes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = json.dumps({"error": {"message": 'The project "phone" may not do this.'}})
+    with Tunnel(world.openai.port) as proxy:
+        proxy.does = Meddling(upgrades=403, body=body)
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{proxy.url}/v1")
+        found = finding("voice session")
+    assert found.state is State.FAILED
+    assert found.words == 'refused: HTTP 403 The project "phone" may not do this'
+
+
 # --- each line fails ------------------------------------------------------------------------------
 
 
