@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 # --- what people paste ------------------------------------------------------------------------
 
 HEX = "[0-9a-fA-F]"
+E164 = r"\+[1-9][0-9]{6,14}"  # a phone number as Twilio writes it
 # The first that fits tells what a value is.
 KINDS = {
     rf"AC{HEX}{{32}}": "an account SID",
@@ -109,7 +110,7 @@ def _say_language(value: str) -> str:
 
 
 def _phone_number(value: str) -> str:
-    if re.fullmatch(r"\+[1-9][0-9]{6,14}", value):
+    if re.fullmatch(E164, value):
         return value
     kind = kind_of(value).replace("a phone number", "")  # another way to write one
     raise ValueError(

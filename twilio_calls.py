@@ -11,12 +11,12 @@ from call import Call
 from logs import log
 from places import Finished
 from settings import Settings
+from settings_values import E164
 
 REST_SECONDS = 5.0  # in which the REST API must answer; by itself it would have for ever
 REST_PAUSES = (0.5, 1.0)  # seconds, before it is asked again
 CONNECT_SECONDS = 2.0  # in which it must be reached
 URGENT_SECONDS = 2.0  # in which it must answer while the caller hears nothing
-E164 = re.compile(r"\+[1-9]\d{6,14}")
 
 
 def voice_path(conversation: str, attempt: int, **more: str | int) -> str:
@@ -74,7 +74,7 @@ class TwilioCalls:
         return call_sid in self._finished
 
     def _caller_id(self, call: Call) -> str:
-        if E164.fullmatch(call.called):
+        if re.fullmatch(E164, call.called):
             return call.called
         return self._settings.twilio_phone_number
 
