@@ -21,8 +21,6 @@ Environment = Mapping[str, str]
 ANOTHER_VARIABLE = re.compile(r"\n\s*[A-Z_]+\s*=")
 UNQUOTED_WITH_TAIL = re.compile(r"[^=#]*=\s*(?!['\"])[^#\n]*(?<=\S)#.*")
 
-WHOLE_NAMES = {"METRICS": "METRICS_TOKEN"}  # of switches that other programs have
-
 
 class Problem(NamedTuple):
     """A variable, or a place in a file, and what to do about it."""
@@ -113,8 +111,7 @@ def _named(binding: Binding) -> str:
 def misnamed(names: Iterable[str], meant: Collection[str]) -> Iterator[Problem]:
     """Tell of each name that is nearly one of those that may have been meant."""
     for name in names:
-        whole = WHOLE_NAMES.get(name.upper(), name.upper())
-        near = nearest(whole, meant, 0.88)
+        near = nearest(name.upper(), meant, 0.88)
         if near:
             yield Problem(name, f"No such setting; did you mean {near}?")
 
