@@ -601,8 +601,7 @@ def test_twiml_that_came_by_rest_has_no_fallback(
 
 
 def test_a_proxy_may_answer_for_the_app(network: PhoneNetwork, app: ScriptedApp) -> None:
-    network.webhook_failures = [503, 503]
-    call = network.call()
+    call = network.call(webhook_failures=[503, 503])
     call.wait_ended()
     assert call.end_reason == "application error"
     assert [webhook.status for webhook in network.webhooks] == [503, 503]

@@ -33,6 +33,8 @@ class CallSetup:
     `signature` (of the webhook) and `stream_signature` (of the handshake) are "auto" for the right
     one, None for no header; anything else is sent as it is. `fields` are added to the form,
     `extra_headers` to both requests. `handset` is that of a caller who is really there.
+    `webhook_failures` are statuses that a proxy answers to the next requests for TwiML, the app
+    being away; a test may add to them.
     """
 
     sid: str
@@ -43,6 +45,7 @@ class CallSetup:
     fields: dict[str, str] = field(default_factory=dict)
     extra_headers: dict[str, str] = field(default_factory=dict)
     handset: Handset = field(default_factory=OnTheHook)
+    webhook_failures: list[int] = field(default_factory=list)
 
 
 class Call:

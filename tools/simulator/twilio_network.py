@@ -64,8 +64,6 @@ class PhoneNetwork:
         self.calls: dict[str, Call] = {}  # by sid; the latest if two share it
         self.placed: list[Call] = []
         self.webhooks: list[WebhookRecord] = []
-        self.webhook_failures: list[int] = []
-        """Statuses that a proxy answers to the next requests for TwiML, the app being away."""
         self.refusals: list[str] = []
         self.rest = RestApi(self)
         self.session: aiohttp.ClientSession
@@ -93,7 +91,6 @@ class PhoneNetwork:
         """Forget what happened, and fail no more."""
         for record in (self.calls, self.placed, self.webhooks, self.refusals):
             record.clear()
-        self.webhook_failures.clear()
         self.rest.forget()
         self.dial_status = "completed"
 

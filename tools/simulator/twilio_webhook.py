@@ -68,8 +68,8 @@ class WebhookRequest:
         answer = None
         if local is None:
             self._call.refuse(f"{self.url} is not at the app's public address")
-        elif self._network.webhook_failures:
-            failure = self._network.webhook_failures.pop(0)
+        elif self._call.setup.webhook_failures:
+            failure = self._call.setup.webhook_failures.pop(0)
             answer = WebhookAnswer(self.url, failure, "text/plain", b"")
         else:
             limit = max(0.001, min(seconds, self._network.webhook_attempt_timeout))
