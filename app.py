@@ -28,7 +28,8 @@ from commands import app_command, python
 from logs import log, open_log
 from opening import LOST, about_caller, address, only_printable
 from places import FINISHED, LEAVING, PLACES
-from settings import SettingsError, settings, websocket_url
+from settings import settings, websocket_url
+from settings_reading import SettingsError
 from signature import Signed
 from twilio_calls import TwilioCalls, voice_path
 from upstream import WORKFLOW, troubles

@@ -36,7 +36,8 @@ from doctor_twilio import (
     wanted_route,
 )
 from logs import open_log
-from settings import SettingsError, settings
+from settings import settings
+from settings_reading import SettingsError
 
 COST = "OpenAI is asked for one sentence and one reply, a cent or two; no call is placed."
 

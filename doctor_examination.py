@@ -6,7 +6,8 @@ import re
 from contextlib import ExitStack
 from typing import Any
 
-from settings import Settings, SettingsError, settings
+from settings import Settings, settings
+from settings_reading import SettingsError
 
 SECONDS = 10.0
 CALL_SID = "CA" + "0" * 32  # of no call

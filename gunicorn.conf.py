@@ -21,7 +21,8 @@ sys.path.insert(0, chdir)
 from banner import tell_started  # noqa: E402
 from logs import open_log  # noqa: E402
 from places import LEAVING, PLACES  # noqa: E402
-from settings import SettingsError, settings  # noqa: E402
+from settings import settings  # noqa: E402
+from settings_reading import SettingsError  # noqa: E402
 
 SHARED = "PROMETHEUS_MULTIPROC_DIR"
 # By IPv6 where there is any, and by IPv4: a system's usual way to listen on `::`

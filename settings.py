@@ -23,7 +23,7 @@ from settings_files import (
     with_secrets,
 )
 from settings_json import Json, json_object
-from settings_reading import Origin, SettingsError, read
+from settings_reading import Origin, read
 from settings_values import (
     OPENAI,
     AccountSid,
@@ -47,16 +47,6 @@ from settings_values import (
     Word,
     Workers,
 )
-
-__all__ = [
-    "HERE",
-    "Notes",
-    "Settings",
-    "SettingsError",
-    "read_settings",
-    "settings",
-    "websocket_url",
-]
 
 HERE = Path(__file__).parent
 
@@ -217,7 +207,7 @@ class Settings(BaseModel, frozen=True):
     @property
     def language(self) -> str:
         """The code of the language of the voice session, such as "en"."""
-        return [*pinned_languages(self.realtime_session), "en"][0]
+        return next(iter(pinned_languages(self.realtime_session)), "en")
 
     @property
     def is_out_of_reach(self) -> bool:

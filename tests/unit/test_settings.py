@@ -20,8 +20,8 @@ from pydantic import BaseModel
 import settings as settings_module
 import settings_files
 from banner import tell_started
-from settings import HERE, Notes, Settings, SettingsError, read_settings, settings
-from settings_reading import shipped, variables
+from settings import HERE, Notes, Settings, read_settings, settings
+from settings_reading import SettingsError, shipped, variables
 from settings_values import is_placeholder
 
 VARIABLES = variables(Settings)
@@ -573,7 +573,6 @@ def test_a_required_name_nearly_right_is_named_as_what_was_meant(meant: str, wri
         ("MAX_CALLS", "MAXCALLS"),
         ("REALTIME_MODEL", "REALTIME_MODELL"),
         ("OPENAI_BASE_URL", "OPENAI_BASEURL"),
-        ("METRICS_TOKEN", "METRICS"),
     ],
 )
 def test_an_optional_name_nearly_right_is_refused_in_env_and_told_of_elsewhere(
