@@ -26,7 +26,7 @@ from doctor import CHECKS, Check, Finding, State, findings, result
 from doctor_address import port_is_ours
 from doctor_examination import Examination
 from settings import settings
-from tools.app_process import ROOT, START_SECONDS, environment, running, serves
+from tools.app_process import ROOT, START_SECONDS, environment, eventually, running, serves
 from tools.harness import AUTH_TOKEN, CALLED, session_file
 from tools.ports import ReservedPort
 from tools.simulator.openai_brain import Reply
@@ -397,15 +397,15 @@ FAULTS = [
     ),
     Fault(
         "workflow",
-        "no answer within 0.3 s",
+        "no answer within 1 s",
         say(Reply("", status="http_hang")),
-        environment={"WORKFLOW_TIMEOUT": "0.3"},
+        environment={"WORKFLOW_TIMEOUT": "1"},
     ),
     Fault(
         "workflow",
-        "no answer within 0.3 s",
-        say(Reply("late", first_delay=9)),
-        environment={"WORKFLOW_TIMEOUT": "0.3"},
+        "no answer within 1 s",
+        say(Reply("late", first_delay=60)),
+        environment={"WORKFLOW_TIMEOUT": "1"},
     ),
     Fault(
         "Twilio account",
@@ -527,7 +527,7 @@ def test_a_line_fails_and_says_what_to_do(
     assert fault.says in found.words
     assert AUTH_TOKEN not in found.words
     assert API_KEY not in found.words
-    assert world.openai.conversations == {}
+    world.openai.wait_for(lambda openai: not openai.conversations)  # WORKFLOW_TIMEOUT may be short
 
 
 def test_every_line_of_the_report_fails_once() -> None:
@@ -537,9 +537,13 @@ def test_every_line_of_the_report_fails_once() -> None:
 @pytest.mark.thorough("it waits for two seconds")
 def test_a_stream_that_is_upgraded_but_passes_no_frames_is_told_of(world: World) -> None:
     world.tunnel.does = Meddling(mute=True)
-    found = finding("/media-stream", seconds=2)
-    assert found.state is State.FAILED
-    assert "upgraded, but frames don't get through" in found.words
+
+    def is_told() -> bool:
+        found = finding("/media-stream", seconds=2)
+        assert found.state is State.FAILED
+        return "upgraded, but frames don't get through" in found.words
+
+    eventually(is_told, "upgrade within two seconds, on a machine that has time")
 
 
 def test_a_field_that_realtime_refuses_is_named(
@@ -634,8 +638,9 @@ def test_a_secret_is_not_shown_though_a_server_repeats_it(world: World) -> None:
 
 
 def test_what_is_asked_as_twilio_asks_begins_no_call(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(app, "watch", lambda: None)  # it would outlive the test
     app.READY.clear()  # as in a process that has just begun
     finding("POST /voice")
     finding("/media-stream")

@@ -166,7 +166,8 @@ def test_any_worker_tells_the_numbers_of_all_and_nothing_of_them_is_left(
         call.hang_up()
         call.wait_ended()
     eventually(lambda: "\nvoice_agent_calls 0.0\n" in numbers(service), "end of all calls")
-    assert 'voice_agent_calls_ended_total{reason="the caller hung up"} 7.0' in numbers(service)
+    ended = 'voice_agent_calls_ended_total{reason="the caller hung up"} 7.0'
+    eventually(lambda: ended in numbers(service), "count of all ends, which come after")
     assert list(tmp_path.iterdir())
     service.process.signal(signal.SIGTERM)
     service.process.exit_code()

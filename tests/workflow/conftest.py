@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+import workflow_client
 from settings import Settings
 from tests.unit.environment import REQUIRED
 from tools.simulator.openai_server import OpenAISimulator
 from tools.simulator.speech import ToneVoice
+from tools.simulator.waiting import PATIENCE
 from workflow_client import FAILURES, WorkflowClient
 
 SID = "CA" + "1" * 32
@@ -55,6 +57,12 @@ class Talk:
         except FAILURES as error:
             return heard, error
         raise AssertionError(f"no failure, but {heard!r}")
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no start fail because the machine stood still: in life a caller would not wait longer."""
+    monkeypatch.setattr(workflow_client, "START_SECONDS", PATIENCE)
 
 
 @pytest.fixture

@@ -383,7 +383,7 @@ def test_a_fault_that_lasts_is_told_at_once(fault: str) -> None:
 def test_a_connection_that_was_forgotten_meanwhile_costs_no_turn() -> None:
     """A load balancer forgets it while nobody speaks, and resets it at its next use."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = threading.Thread(target=forget_a_connection, args=[listener])
+        server = threading.Thread(target=forget_a_connection, args=[listener], daemon=True)
         server.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
         client = WorkflowClient(settings_of(openai_base_url=url), SHORT)
@@ -406,7 +406,9 @@ def forget_a_connection(listener: socket.socket) -> None:
 def answer_one(connection: socket.socket) -> None:
     request = b""
     while not request.endswith(b"}"):
-        request += connection.recv(65536)
+        more = connection.recv(65536)
+        assert more, "the client has left"
+        request += more
     body = response_said("Good day!")
     head = f"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: {len(body)}"
     connection.sendall(f"{head}\r\n\r\n".encode() + body)
