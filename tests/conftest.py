@@ -15,6 +15,7 @@ import hypothesis
 import pytest
 
 from tools.harness import COLLEAGUE, Service, session_file
+from upstream import VOICE, WORKFLOW
 
 if TYPE_CHECKING:
     from tools.certificate import Certificate
@@ -43,6 +44,13 @@ def no_certificates(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Trust nobody: all is plain HTTP here, and every client would read a file of 200 KB first."""
     os.environ.pop("SSL_CERT_FILE", None)
     os.environ["SSL_CERT_DIR"] = str(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(autouse=True)
+def all_is_well_upstream() -> None:
+    """Forget how OpenAI and the workflow served the calls of other tests in this process."""
+    for service in (VOICE, WORKFLOW):
+        service.succeed()
 
 
 class Pool:
