@@ -415,7 +415,7 @@ def serve() -> None:
     while not DRAINING.is_set():
         sleep(0.5)
     if CALLS:
-        log.info("stopping when the calls have been handed over; Ctrl-C again cuts them off")
+        log.info("stopping when the calls are handed over; a second signal (Ctrl-C) cuts them off")
     while CALLS:
         sleep(0.5)
     sys.exit()

@@ -53,7 +53,7 @@ def test_an_interrupt_lets_what_is_being_said_be_heard(start: Start) -> None:
     service.process.signal(signal.SIGINT)
     hear_out(call, STORY)
     assert service.process.exit_code() == 0
-    service.wait_for_log("stopping when the calls have been handed over")
+    service.wait_for_log("stopping when the calls are handed over")
 
 
 def test_a_second_interrupt_ends_it_at_once(start: Start) -> None:

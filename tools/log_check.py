@@ -11,7 +11,7 @@ OF_NO_CALL = re.compile(
     r"(\d{4}-\d\d-\d\d[ T][\d:.,]+ )?([A-Z]+ )?"
     r"(\[[-\d: +]+\] \[\d+\] \[\w+\] "  # gunicorn's own
     r"|(::ffff:)?127\.0\.0\.1 - - \["  # werkzeug's own
-    r"|refused |a message before a stream's start was not understood: "
+    r"|refused |stopping when the calls |a message before a stream's start was not understood: "
     r"|=+|VOICE AGENT SYSTEM STARTED|Workflow ID: |Starting server on port "
     r"|Read /|There is no /|In Twilio's Console: |OpenAI ended the Assistants API)"
 )
