@@ -244,7 +244,7 @@ def voice() -> Response:
         what = "it was on hold" if after == "hold" else "its stream failed"
         return turn_away("unavailable.xml", f"{what} {attempt} times in a row")
     if not attempt:
-        return begin()
+        return connect_new()
     end_old_stream(request.form.get("CallSid", ""))
     if after == "hold":
         return connect("connect.xml", attempt, query().get("opening", ""))
@@ -252,7 +252,7 @@ def voice() -> Response:
     return connect(template, attempt, opening_again())
 
 
-def begin() -> Response:
+def connect_new() -> Response:
     """Connect a new call, if there is a place for it."""
     reason = why_full()
     if reason:
@@ -280,7 +280,8 @@ def turn_away(document: str, why: str) -> Response:
 def attempts() -> int:
     """Return how often the call has come back in a row: a stream that lasted was a good one."""
     attempt = max(0, query().get("attempt", 0, type=int))
-    if stream_seconds() > GOOD_STREAM_SECONDS:
+    came_straight_back = "ErrorUrl" not in request.form
+    if came_straight_back and stream_seconds() > GOOD_STREAM_SECONDS:
         return min(attempt, 1)
     return attempt
 
@@ -415,15 +416,15 @@ def serve() -> None:
     while not DRAINING.is_set():
         sleep(0.5)
     if CALLS:
-        log.info("stopping when the calls are handed over; a second signal (Ctrl-C) cuts them off")
+        log.info("stopping when the calls are handed over; Ctrl-C cuts them off")
     while CALLS:
         sleep(0.5)
     sys.exit()
 
 
 def stop(number: int, _: object) -> None:
-    """Drain, as a signal asks for; end at once at the second one."""
-    if DRAINING.is_set():
+    """Drain, as a signal asks for; end at once at another Ctrl-C."""
+    if DRAINING.is_set() and number == signal.SIGINT:
         sys.exit(128 + number)
     DRAINING.set()
 

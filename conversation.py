@@ -23,7 +23,8 @@ from witness import Witness
 
 
 class Port(Protocol):
-    """Carry out what the rules decide. No method may wait, or call back into the rules.
+    """Carry out what the rules decide. No method may wait for an answer, or call back
+    into the rules.
 
     `hang_up`, `transfer`, `hold` and `give_up` are REST calls, to be made in the background; a
     failure of theirs comes back as `Conversation.act_failed`.

@@ -59,7 +59,7 @@ def on_starting(arbiter: Any) -> None:
     kind = arbiter.cfg.worker_class_str
     if not kind.startswith("gevent"):
         raise SystemExit(
-            f"A {kind} worker would soon have no thread left for another call."
+            f"Only gevent's workers hand calls over when they stop, and a {kind} worker isn't one."
             " Run gunicorn without -k and --threads."
         )
     if arbiter.cfg.preload_app:  # gevent would patch too late

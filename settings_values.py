@@ -151,7 +151,7 @@ def _openai_key(value: str, read: ValidationInfo) -> str:
     """
     given = read.context or {}
     url = given.get("openai_base_url", f"https://{OPENAI}")
-    if not re.match(rf"https?://([\w-]+\.)?{OPENAI}([:/]|$)", url):
+    if not _is_openai(str(url)):
         return value
     kind = kind_of(value)
     if kind not in ("", "an OpenAI API key"):
@@ -159,6 +159,15 @@ def _openai_key(value: str, read: ValidationInfo) -> str:
     if not re.match(r"sk-\w", value):
         raise ValueError("Expected an API key of OpenAI's, which begins with sk-; copy it again")
     return value
+
+
+def _is_openai(url: str) -> bool:
+    """Tell whether a URL, right or wrong, is OpenAI's own or one of its regions'."""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:  # its own check tells
+        return False
+    return f".{host}".endswith(f".{OPENAI}")
 
 
 # --- addresses --------------------------------------------------------------------------------
@@ -217,12 +226,11 @@ def _base_url(value: str) -> str:
     endpoint = re.search(ENDPOINT, parts.path)
     if endpoint:
         raise ValueError(f"Expected a URL without {endpoint[0]}; that is added")
-    host = parts.hostname or ""
-    domain = f".{host}"
-    if domain.endswith(".openai.com") and not domain.endswith(".api.openai.com"):
-        raise ValueError(f"Expected api.openai.com, not {host}")
-    if domain.endswith(".api.openai.com"):
+    if _is_openai(parts.geturl()):
         return _openai_url(parts.geturl())
+    host = parts.hostname or ""
+    if f".{host}".endswith(".openai.com"):
+        raise ValueError(f"Expected {OPENAI}, not {host}")
     return parts.geturl()
 
 

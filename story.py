@@ -169,7 +169,7 @@ class Story(Witness):
 
     def prompts(self) -> None:
         """Tell that a silent caller is asked whether they are there."""
-        self._tell("prompt", "asks whether the caller is still there")
+        self._tell("prompt", "asking whether the caller is still there")
 
     def takes_leave(self, why: str) -> None:
         """Tell that the line ends the call by itself."""
@@ -247,7 +247,7 @@ class Story(Witness):
     def repeats(self, why: str) -> None:
         """Tell that a sentence is said again, since the voice failed."""
         self._totals.repeats += 1
-        self._tell("repeat", f"says a sentence again: {why}")
+        self._tell("repeat", f"saying a sentence again: {why}")
 
     def realtime_lost(self, why: str) -> None:
         """Tell that Realtime's session has ended, or that none could be had; why, only once."""

@@ -421,7 +421,7 @@ class WorkflowClient:
         """
         with self._lock:
             dialogue = self._dialogue(call_sid, caller, called, about)
-            if conversation and not dialogue.streams:  # else it may have been replaced since
+            if conversation and not dialogue.restarted:  # else it is the one that was lost
                 dialogue.conversation = conversation
             dialogue.streams += 1
             dialogue.spend = spend
@@ -445,7 +445,7 @@ class WorkflowClient:
             try:
                 yield from self._workflow.send(dialogue, transcript)
             except ConversationLost as lost:
-                log.warning("[%s] goes on in a new conversation: %s", call_sid, lost)
+                log.warning("[%s] going on in a new conversation: %s", call_sid, lost)
                 dialogue.conversation = ""
                 dialogue.restarted = True
                 self._ensure_started(dialogue)
@@ -477,7 +477,7 @@ class WorkflowClient:
     def _opening(self, dialogue: Dialogue) -> str:
         now = datetime.now(self._zone)
         about = dialogue.about
-        if dialogue.restarted:
+        if dialogue.restarted and LOST not in about:
             about = f"{about} {LOST}".strip()
         return opening_note(dialogue.caller, dialogue.called, about, now)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from tools.app_process import eventually
 from tools.harness import Service, hear_out, session_file
+from tools.simulator.openai_server import Reply
 
 STORY = "Once there was a car that nobody wanted to buy."
 Start = Callable[[str], Service]
@@ -58,14 +60,18 @@ def test_an_interrupt_lets_what_is_being_said_be_heard(start: Start) -> None:
 
 def test_a_second_interrupt_ends_it_at_once(start: Start) -> None:
     service = start("threads")
-    service.brain.reply = lambda *_: " ".join([STORY] * 10)
+    rest = Event()
+    service.brain.reply = lambda *_: Reply(
+        [f"{STORY} And", " so on."], rest=rest
+    )  # a story without an end
     call = service.call()
     call.say("Tell me a long story")
     call.wait_for_heard("Once there")
     service.process.signal(signal.SIGINT)
     service.wait_for_log("stopping when the calls")
     service.process.signal(signal.SIGINT)
-    assert service.process.exit_code(10) == 128 + signal.SIGINT
+    assert service.process.exit_code() == 128 + signal.SIGINT
+    rest.set()
 
 
 def test_a_second_reload_refuses_bad_settings_as_the_first_does(

@@ -36,7 +36,7 @@ STORY_OF_THE_CALL = [
     rf"INFO turn 3: heard 4 words {AFTER} \(filler\), voice {TIME}, \d sentences,"
     r" cut in after \d+ words",
     r"WARNING not spoken whole: failed rate_limit_exceeded: The server had an error .+",
-    r"INFO says a sentence again: failed rate_limit_exceeded: .+",
+    r"INFO saying a sentence again: failed rate_limit_exceeded: .+",
     rf"INFO turn 4: heard 2 words {AFTER}, voice {TIME}, 1 sentence",
     r"ERROR no reply: .+",
     rf"INFO turn 5: heard 1 word after {TIME}, no reply, 1 apology",

@@ -84,7 +84,7 @@ def test_a_call_that_comes_back_by_the_number_s_fallback_goes_on(service: Servic
     service.network.number_resource["voice_fallback_url"] = f"{PUBLIC_URL}/voice"
     call = service.call()
     settle(call)
-    call.setup.webhook_failures.extend([503, 503])  # no process answers the <Redirect>
+    call.setup.webhook_failures.append(503)  # no process answers the <Redirect>
     call.stream.reset()
     call.wait_for_stream(number=2)
     hear_out(call, "Where were we?")

@@ -43,14 +43,15 @@ def test_a_process_that_is_to_stop_waits_for_its_last_call(
     assert not calls
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_second_signal_ends_it_at_once(
-    monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_interrupt_ends_it_at_once_and_another_sigterm_does_not(
+    monkeypatch: pytest.MonkeyPatch, first: signal.Signals
 ) -> None:
     to_stop = Event()
     monkeypatch.setattr(app, "DRAINING", to_stop)
-    app.stop(number, None)
+    app.stop(first, None)
     assert to_stop.is_set()
+    app.stop(signal.SIGTERM, None)  # as supervisors repeat it
     with pytest.raises(SystemExit) as stopped:
-        app.stop(number, None)
-    assert stopped.value.code == 128 + number
+        app.stop(signal.SIGINT, None)
+    assert stopped.value.code == 128 + signal.SIGINT

@@ -481,9 +481,11 @@ def test_what_may_be_right_is_accepted(name: str, value: str) -> None:
 
 @pytest.mark.parametrize("key", ["hello", "xai-0123456789abcdef", "0123456789abcdef" * 2])
 def test_a_key_of_any_shape_is_right_for_another_host_and_wrong_at_openai(key: str) -> None:
-    for url in ("http://127.0.0.1:8000/v1", "https://api.x.ai/v1", "https://api.openai.com.eu/v1"):
+    others = ["http://127.0.0.1:8000/v1", "https://api.x.ai/v1", "https://api.openai.com.eu/v1"]
+    for url in [*others, "https://apiaopenai.com/v1"]:
         assert read(OPENAI_API_KEY=key, OPENAI_BASE_URL=url).openai_api_key == key
-    for url in ("", "https://api.openai.com/v1/", "https://eu.api.openai.com/v1"):
+    ours = ["", "https://api.openai.com/v1/", "https://eu.api.openai.com/v1"]
+    for url in [*ours, "HTTPS://API.OpenAI.com/v1"]:
         report = refusal(OPENAI_API_KEY=key, OPENAI_BASE_URL=url)
         (line,) = lines_about("", report)
         assert line.startswith("  OPENAI_API_KEY: Expected an API key of OpenAI's, ")

@@ -265,7 +265,7 @@ def test_leave_that_the_line_takes_is_the_reason(call: ToldCall) -> None:
     call.story.hangs_up()
     call.story.ended()
     assert call.lines == [
-        "asks whether the caller is still there",
+        "asking whether the caller is still there",
         "saying goodbye: the caller stayed silent",
         "ended after 1 s: the caller stayed silent, no turns",
     ]
@@ -298,7 +298,7 @@ def test_what_the_voice_failed_at_is_told_and_counted(call: ToldCall) -> None:
     call.story.hands_over("drained")
     call.story.ended()
     assert call.lines == [
-        "says a sentence again: rate limit",
+        "saying a sentence again: rate limit",
         "Realtime is lost: 1011 (internal error) keepalive",
         "handed over: drained",
         "ended after 1 s: handed over, no turns, 1 repeat, Realtime lost once",

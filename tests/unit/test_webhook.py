@@ -349,6 +349,10 @@ def test_the_fallback_knows_after_what_a_call_comes_back(
 def test_the_fallback_does_not_let_a_call_come_back_for_ever(site: Site) -> None:
     url = f"{PUBLIC_URL}/voice?conversation=conv_old&attempt=4"
     assert verbs(site.post(form=failed(url))) == ["Say", "Hangup"]
+    # Twilio has waited for an answer, which is no time of the stream's
+    began = f"&began={time() - 16:.1f}"
+    assert verbs(site.post(form=failed(url + began))) == ["Say", "Hangup"]
+    assert verbs(site.post(url.removeprefix(PUBLIC_URL) + began)) == ["Connect", "Redirect"]
 
 
 @pytest.mark.parametrize(

@@ -430,7 +430,7 @@ def test_a_conversation_that_was_deleted_is_replaced(
     assert hello == "Hello"
     assert talk.say("Again") == "You said: Again."
     assert len(openai.conversations) + len(openai.threads) == 1
-    assert caplog.messages == [f"[{SID}] goes on in a new conversation: the conversation is gone"]
+    assert caplog.messages == [f"[{SID}] going on in a new conversation: the conversation is gone"]
 
 
 TOO_LONG = {"code": "context_length_exceeded", "message": "Your input exceeds the context window."}
@@ -467,6 +467,17 @@ def test_a_conversation_that_is_broken_is_replaced_and_the_new_one_told(fault: s
     assert opening["content"].endswith(LOST_NOTE)
     asked = [(body["conversation"], body["input"]) for _, body in script.requests[2:]]
     assert asked == [("conv_2", "Hello"), ("conv_2", "When?")]
+
+
+def test_the_call_s_next_stream_keeps_the_conversation_that_replaced_its_first() -> None:
+    """Twilio comes back with the first; the old stream may still be reading a reply."""
+    new = {**CONVERSATION, "id": "conv_2"}
+    script = Script(refused(400, **TOO_LONG), answered(new), streamed(response_said("Hi.")))
+    talk = talk_by(script)
+    first = talk.client.conversation(SID)
+    talk.say("Hello")
+    talk.client.resume(SID, first, CALLER, CALLED)
+    assert talk.client.conversation(SID) == "conv_2"
 
 
 def test_a_conversation_is_replaced_only_once_a_turn() -> None:

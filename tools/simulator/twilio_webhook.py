@@ -1,4 +1,7 @@
-"""Twilio's requests to the app for TwiML: signed, form-encoded, tried twice."""
+"""Twilio's requests to the app for TwiML: signed, form-encoded, tried again if none is answered.
+
+See https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides.
+"""
 
 from __future__ import annotations
 
@@ -57,8 +60,7 @@ class WebhookRequest:
         answer = None
         for _ in range(TRIES):
             answer = await self._try(deadline - time.monotonic())
-            answered = answer is not None and answer.status < 500
-            if answered or time.monotonic() >= deadline:
+            if answer is not None or time.monotonic() >= deadline:
                 break
         return answer
 
