@@ -79,8 +79,9 @@ def serve(examination: Examination) -> None:
         raise Fault(str(error)) from error
     poll_seconds = 0.05
     READY.set()  # or the first request would take this for a wrong start
-    Thread(target=server.serve_forever, args=(poll_seconds,), daemon=True).start()
-    examination.callback(server.server_close)  # its own thread may do so only a moment later
+    thread = Thread(target=server.serve_forever, args=(poll_seconds,), daemon=True)
+    thread.start()
+    examination.callback(thread.join)  # it closes the server
     examination.callback(server.shutdown)
 
 
