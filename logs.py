@@ -52,8 +52,8 @@ AMOUNTS = (
     rf"(?<![\d.,+-])(?<!\d ){PRICE} (?:[$€£¥]|USD|EUR|GBP|dollars|euros|pounds)",
     r"HTTP/\d(?:\.\d)?\"? \d{3} (?:\d{1,9}\b|-)",  # a status and a size
 )
-# A host's name as clouds and tunnels make them, digits and all. No phone number looks like that:
-# each label has a letter other than `x`, the last has no digit. What precedes an `@` is no host.
+# A host's name as clouds and tunnels make them, digits and all: each label has a letter other than
+# `x`, the last has no digit. No caller is written like that. What precedes an `@` is no host.
 LABEL = r"(?![\dxX-]+\.)[A-Za-z\d-]+"
 HOST = rf"(?:{LABEL}\.)+[A-Za-z]{{2,}}(?![\w-])(?!\.[\w-])(?![^/\s?#]*@)"
 PORT = r":\d{1,5}\b(?: \(\d{1,7}\))?"  # and the process that listens there
@@ -62,7 +62,7 @@ ADDRESSES = (
     rf"(?:{OCTET}\.){{3}}{OCTET}(?!\.?\d)(?::\d{{1,5}}\b)?",
     r"(?<![\w:])(?=[\d:]*[a-f])(?:[\da-f]{1,4}:{1,2}){2,7}[\da-f]{1,4}(?![\w:])",  # IPv6
     rf"\b(?:https?|wss?)://{HOST}(?:{PORT})?",
-    rf"(?<= at ){HOST}(?=: )",  # of a request that was refused
+    rf"(?<= at ){HOST}(?:{PORT})?(?=: )",  # of a request that was refused
     rf"//(?:[A-Za-z][A-Za-z.-]*|\[[\da-f:]*\]){PORT}",
     r"\b0x[0-9a-f]+\b",  # where an object is in memory
 )
@@ -78,7 +78,8 @@ NUMBERS = re.compile(rf"(?P<kept>{KEPT})|{NUMBER}")
 def mask_numbers(text: str) -> str:
     """Leave no more than the last two digits of any phone number in a text.
 
-    A phone number is seven digits or more, whatever stands between them.
+    A phone number is seven digits or more, whatever stands between them; a host's name, such as
+    `phone-123456789012.example.com`, is none.
     """
     return NUMBERS.sub(_masked, text)
 

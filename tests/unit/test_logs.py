@@ -136,6 +136,7 @@ def test_at_most_the_last_two_digits_of_a_number_survive(number: str) -> None:
         "[CA00000000000000000000000000000001] call started",
         "set WEBHOOK_URL=https://phone-123456789012.us-central1.run.app",
         "refused POST /voice at phone-123456789012.us-central1.run.app: not signed",
+        "refused POST /voice at phone-123456789012.example.com:8443: not signed",
         "wss://ec2-54-123-45-67.compute-1.amazonaws.com:8443/media-stream",
         "https://1a2b-203-0-113-77.ngrok-free.app/voice",
         "https://app-5a1234567890.herokuapp.com.",
