@@ -309,6 +309,7 @@ class Conversation:
         words = [stretch.words for stretch in heard if stretch.words]
         self._count_wordless(heard)
         if any(part != self._lines.inaudible for part in words):
+            self._witness.understands()
             self._abandon_reply()
             self._turns.waiting += words
             self._silence.filled = False

@@ -21,7 +21,7 @@ class Heard:
     texts: list[str] = field(default_factory=list)
     keys: int = 0
     ended_at: float | None = None  # the last word
-    known_at: float | None = None  # its transcript; of keys, none is known to be the last
+    known_at: float | None = None  # since when all of it could be asked
 
     @property
     def words(self) -> int:

@@ -141,14 +141,12 @@ class Story(Witness):
     def caller_stopped(self, seconds_ago: float) -> None:
         """Note when the last word was said."""
         self._heard.ended_at = self._clock() - seconds_ago
-        self._heard.known_at = None
 
     def caller_said(self, transcript: str) -> None:
         """Note a transcript; one without words is of a noise."""
         words = spoken(transcript)
         if words:
             self._heard.texts.append(words)
-            self._heard.known_at = self._clock()
         else:
             self._heard.drop_noise()
 
@@ -159,7 +157,10 @@ class Story(Witness):
     def key_pressed(self) -> None:
         """Count a key; which one is nobody's business."""
         self._heard.keys += 1
-        self._heard.known_at = None  # others may follow
+
+    def understands(self) -> None:
+        """Note when the words, or keys, were complete: the workflow may still be busy."""
+        self._heard.known_at = self._clock()
 
     def not_understood(self) -> None:
         """Tell that the caller spoke, and nothing of it was understood."""

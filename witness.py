@@ -21,6 +21,9 @@ class Witness:
     def noise(self, seconds: float) -> None:
         """Note that what sounded like speech, for so many seconds, had no words."""
 
+    def understands(self) -> None:
+        """Note that what the caller said, or keyed in, is complete: the workflow is asked next."""
+
     def not_understood(self) -> None:
         """Note that the caller spoke, and nothing of it was understood."""
 

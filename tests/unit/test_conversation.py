@@ -19,6 +19,7 @@ class NotingWitness(Witness):
 
     def __init__(self) -> None:
         self.noted: list[tuple[str, ...]] = []
+        self.understood = 0  # times
 
     def sounds(self, kind: Kind) -> None:
         self.noted.append(("sounds", kind.name))
@@ -31,6 +32,9 @@ class NotingWitness(Witness):
 
     def noise(self, seconds: float) -> None:
         self.noted.append(("noise", f"{seconds:.1f}"))
+
+    def understands(self) -> None:
+        self.understood += 1
 
     def not_understood(self) -> None:
         self.noted.append(("not understood",))
@@ -1446,6 +1450,13 @@ def test_nothing_is_told_of_a_caller_who_hung_up() -> None:
     call.rules.caller_hangs_up()
     call.rules.stream_lost()
     assert call.asked == ["One."]
+
+
+def test_words_are_complete_though_the_workflow_is_busy() -> None:
+    call = greeted()
+    call.caller_says("One.", "i1")
+    call.caller_says("Two.", "i2")
+    assert (call.witness.understood, call.asked) == (2, ["One."])
 
 
 def test_nothing_is_said_to_or_asked_for_a_caller_who_hung_up() -> None:
