@@ -43,7 +43,7 @@ FIRST = {"mark": "1"}  # how OpenAI sends back what the first sentence was asked
 class Session:
     """A session that takes what it is sent."""
 
-    end = ""
+    close_reason = ""
 
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
