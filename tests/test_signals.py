@@ -13,6 +13,7 @@ from tools.app_process import eventually
 from tools.harness import Service, hear_out, session_file
 from tools.simulator.openai_server import Reply
 
+pytestmark = pytest.mark.thorough("each test starts a process of its own")
 STORY = "Once there was a car that nobody wanted to buy."
 Start = Callable[[str], Service]
 

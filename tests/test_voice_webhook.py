@@ -79,7 +79,6 @@ def test_a_call_gets_through_a_proxy_that_rewrites(
     hear_out(call, "Hello!")
 
 
-@pytest.mark.settings(BRIDGE="Where were we?")
 def test_a_call_that_comes_back_by_the_number_s_fallback_goes_on(service: Service) -> None:
     service.network.number_resource["voice_fallback_url"] = f"{PUBLIC_URL}/voice"
     call = service.call()
@@ -87,7 +86,7 @@ def test_a_call_that_comes_back_by_the_number_s_fallback_goes_on(service: Servic
     call.setup.webhook_failures.append(503)  # no process answers the <Redirect>
     call.stream.reset()
     call.wait_for_stream(number=2)
-    hear_out(call, "Where were we?")
+    hear_out(call, "Please go on.")
     first, second = (stream.parameters["conversation"] for stream in call.streams)
     assert first == second
     assert call.heard().count("Hello!") == 1
