@@ -306,6 +306,8 @@ class Conversation:
     def _listen(self, now: float) -> None:
         self._hearing.expire(now)
         heard = self._hearing.take()
+        if not heard:  # as at nearly every tick
+            return
         words = [stretch.words for stretch in heard if stretch.words]
         self._count_wordless(heard)
         if any(part != self._lines.inaudible for part in words):
