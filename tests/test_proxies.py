@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from time import sleep
 
 import pytest
 import requests
@@ -42,7 +43,7 @@ class Machine(BaseHTTPRequestHandler):
         self._answer()
 
     def _answer(self, status: int = 200) -> None:
-        host = self.headers["Host"].encode()
+        host = self.headers.get("Host", "").encode()  # HAProxy asks /health without one
         self.send_response(status)
         self.send_header("Content-Length", str(len(host)))
         self.end_headers()
@@ -147,3 +148,29 @@ def test_a_process_that_leaves_is_soon_asked_no_more(name: str, tmp_path: Path) 
     with listening(Leaves) as bad, before(name, bad, tmp_path) as send:
         eventually(lambda: [send() for _ in range(4)] == [200] * 4, "answers of one process only")
         assert [send() for _ in range(20)] == [200] * 20
+
+
+class Busy(Machine):
+    """A process that takes two seconds to say that it is well."""
+
+    checked = 0
+
+    def do_GET(self) -> None:
+        sleep(2)
+        self._answer()
+        Busy.checked += 1
+
+
+@pytest.mark.thorough("it needs three programs of Debian")
+@pytest.mark.parametrize("name", ["haproxy", "caddy"])
+def test_a_process_that_is_busy_for_a_moment_is_still_asked(name: str, tmp_path: Path) -> None:
+    Busy.checked = 0
+    with stopped() as bad, listening(Busy) as good:
+        proxy = Proxy(name, tmp_path, (bad, good))
+        try:
+            eventually(lambda: Busy.checked > 1, "answers to the proxy")
+            form = {"CallSid": "CA0"}
+            answers = [requests.post(f"{proxy.url}/voice", form, timeout=30) for _ in range(20)]
+        finally:
+            proxy.stop()
+    assert {answer.status_code for answer in answers} == {200}
