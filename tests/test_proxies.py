@@ -87,20 +87,27 @@ def stopped() -> Iterator[int]:
 
 
 @contextmanager
-def before(name: str, bad: int, folder: Path) -> Iterator[Callable[[], int]]:
-    """Put a proxy before a machine that goes away and a good one. Yield how to send a webhook."""
+def proxied(name: str, machines: tuple[int, int], folder: Path) -> Iterator[str]:
+    """Put a proxy before two machines, by their ports. Yield the address of its webhook."""
     if not program(name):
         pytest.skip(f"{name} is not installed")
-    with listening(Machine) as good:
-        proxy = Proxy(name, folder, (bad, good))
-        try:
-            yield (
-                lambda: (
-                    requests.post(f"{proxy.url}/voice", {"CallSid": "CA0"}, timeout=30).status_code
-                )
-            )
-        finally:
-            proxy.stop()
+    proxy = Proxy(name, folder, machines)
+    try:
+        yield f"{proxy.url}/voice"
+    finally:
+        proxy.stop()
+
+
+def send_to(webhook: str) -> int:
+    """Ask for TwiML; return the status."""
+    return requests.post(webhook, {"CallSid": "CA0"}, timeout=30).status_code
+
+
+@contextmanager
+def before(name: str, bad: int, folder: Path) -> Iterator[Callable[[], int]]:
+    """Put a proxy before a machine that goes away and a good one. Yield how to send a webhook."""
+    with listening(Machine) as good, proxied(name, (bad, good), folder) as webhook:
+        yield lambda: send_to(webhook)
 
 
 @pytest.mark.thorough("it needs three programs of Debian")
@@ -121,15 +128,13 @@ def test_a_connection_that_was_kept_may_be_closed(name: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("name", PROXIES)
 def test_a_process_learns_which_host_was_asked(name: str, tmp_path: Path) -> None:
     """By it the app tells its owner that Twilio asks for another address than WEBHOOK_URL."""
-    if not program(name):
-        pytest.skip(f"{name} is not installed")
-    with listening(Machine) as one, listening(Machine) as two:
-        proxy = Proxy(name, tmp_path, (one, two))
-        try:
-            headers = {"Host": "new.example.com"}
-            answer = requests.get(f"{proxy.url}/voice", headers=headers, timeout=30)
-        finally:
-            proxy.stop()
+    headers = {"Host": "new.example.com"}
+    with (
+        listening(Machine) as one,
+        listening(Machine) as two,
+        proxied(name, (one, two), tmp_path) as webhook,
+    ):
+        answer = requests.get(webhook, headers=headers, timeout=30)
     assert answer.text == "new.example.com"
 
 
@@ -165,12 +170,10 @@ class Busy(Machine):
 @pytest.mark.parametrize("name", ["haproxy", "caddy"])
 def test_a_process_that_is_busy_for_a_moment_is_still_asked(name: str, tmp_path: Path) -> None:
     Busy.checked = 0
-    with stopped() as bad, listening(Busy) as good:
-        proxy = Proxy(name, tmp_path, (bad, good))
-        try:
-            eventually(lambda: Busy.checked > 1, "answers to the proxy")
-            form = {"CallSid": "CA0"}
-            answers = [requests.post(f"{proxy.url}/voice", form, timeout=30) for _ in range(20)]
-        finally:
-            proxy.stop()
-    assert {answer.status_code for answer in answers} == {200}
+    with (
+        stopped() as bad,
+        listening(Busy) as good,
+        proxied(name, (bad, good), tmp_path) as webhook,
+    ):
+        eventually(lambda: Busy.checked > 1, "answers to the proxy")
+        assert [send_to(webhook) for _ in range(20)] == [200] * 20
