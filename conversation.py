@@ -290,7 +290,7 @@ class Conversation:
 
     def _go_on(self) -> None:
         now = self._clock()
-        if self._phase is Phase.OPEN:
+        if self._phase is Phase.OPEN and self._hearing.pending:
             self._listen(now)
         self._measure_silence(now)
         for step in (
@@ -306,8 +306,6 @@ class Conversation:
     def _listen(self, now: float) -> None:
         self._hearing.expire(now)
         heard = self._hearing.take()
-        if not heard:  # as at nearly every tick
-            return
         words = [stretch.words for stretch in heard if stretch.words]
         self._count_wordless(heard)
         if any(part != self._lines.inaudible for part in words):

@@ -52,6 +52,11 @@ class Hearing:
         self._names = count(1)
 
     @property
+    def pending(self) -> bool:
+        """Whether there is anything that has not been taken."""
+        return bool(self._stretches)
+
+    @property
     def state(self) -> Caller:
         """Tell what the caller does."""
         if not self._stretches:  # as nearly always; this is asked at every tick

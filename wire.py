@@ -4,10 +4,8 @@ A call has two: Twilio's media stream, which comes to us, and OpenAI Realtime, w
 rules of RFC 6455 are kept by the sans-I/O part of the `websockets` library.
 """
 
-import select
 import socket
-import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from threading import Lock
 from time import monotonic
@@ -17,12 +15,11 @@ from websockets.exceptions import PayloadTooBig, ProtocolError
 from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.protocol import SEND_EOF, Protocol, Side, State
 
-from readiness import readiness
+from transport import transport_of
 
 CONNECT_SECONDS = 5.0
 MAX_STREAM_MESSAGE = 64 * 1024  # bytes; one of Twilio's with 20 ms of sound has some 400
 MAX_EVENT = 4 * 1024 * 1024  # bytes; Realtime's longest have some 100 KB
-RECEIVE_BYTES = 4096
 
 
 class Refused(OSError):
@@ -38,23 +35,20 @@ class Refused(OSError):
 class Connection:
     """A WebSocket whose handshake is done.
 
-    One thread reads `messages`; everything else is for any thread. Nothing here has a timeout:
-    gevent would start a timer for every frame. Whoever keeps the time watches `quiet_since` and
-    `unanswered_since`, and calls `abort`, which wakes every thread that waits here.
+    One thread reads `messages`; everything else is for any thread. Whoever keeps the time watches
+    `quiet_since` and `unanswered_since`, and calls `abort`, which wakes every thread that waits
+    here.
     """
 
     def __init__(self, sock: socket.socket, side: Side, max_size: int) -> None:
         """Take over a connected socket; a message of more than `max_size` bytes ends it."""
-        # With TLS one waits without `_tls`, so that the other direction goes on
-        sock.settimeout(0.0 if isinstance(sock, ssl.SSLSocket) else None)
         self.open = True
         self.quiet_since = monotonic()
         self.unanswered_since: float | None = None  # the oldest ping without a sign of life since
-        self._socket = sock
+        self._transport = transport_of(sock)
         self._protocol = Protocol(side, max_size=max_size)
         self._mask = side is Side.CLIENT
         self._sending = Lock()  # a frame is sent whole
-        self._tls = Lock()  # before Python 3.13, reading and writing at once breaks an SSL object
         self._fragments: list[bytes] = []
         self._is_text = False  # the message in fragments
 
@@ -66,8 +60,8 @@ class Connection:
         A binary message, which neither Twilio nor Realtime sends, is yielded as an empty one.
         """
         # Reset by the other side, or aborted by another thread
-        with suppress(OSError), readiness(self._socket) as wait:
-            while self.open and (data := self._receive(wait)):
+        with suppress(OSError), self._transport.receiving() as receive:
+            while self.open and (data := receive()):
                 self.quiet_since = monotonic()
                 self.unanswered_since = None
                 yield from self._parse(data)
@@ -83,36 +77,34 @@ class Connection:
             return str(broken)
         return str(self._protocol.close_rcvd or "")
 
-    def _receive(self, wait: Callable[[], object]) -> bytes:
-        if isinstance(self._socket, ssl.SSLSocket):
-            return self._receive_tls(self._socket, wait)
-        wait()
-        return self._socket.recv(RECEIVE_BYTES)
-
-    def _receive_tls(self, sock: ssl.SSLSocket, wait: Callable[[], object]) -> bytes:
-        while True:
-            with suppress(ssl.SSLWantReadError), self._tls:
-                return sock.recv(RECEIVE_BYTES)
-            wait()
-
-    def _parse(self, data: bytes) -> Iterator[bytes]:
+    def _parse(self, data: bytes) -> list[bytes]:
         self._protocol.receive_data(data)
         for answer in self._protocol.data_to_send():  # to a ping, a close, or a broken rule
-            self._write(answer)
+            self._answer(answer)
+        messages = []
         for frame in self._protocol.events_received():
             assert isinstance(frame, Frame)  # handshakes are done
             if frame.opcode is Opcode.TEXT and frame.fin:
-                yield bytes(frame.data)
+                messages.append(bytes(frame.data))
             elif frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-                yield from self._join(frame)
+                messages += self._join(frame)
+        return messages
 
-    def _join(self, frame: Frame) -> Iterator[bytes]:
+    def _answer(self, data: bytes) -> None:
+        if data != SEND_EOF:
+            self._write(data)
+            return
+        with self._sending:
+            self._shut_down(socket.SHUT_WR)
+
+    def _join(self, frame: Frame) -> list[bytes]:
         if frame.opcode is not Opcode.CONT:
             self._fragments = []
             self._is_text = frame.opcode is Opcode.TEXT
         self._fragments.append(bytes(frame.data))
-        if frame.fin:
-            yield b"".join(self._fragments) if self._is_text else b""
+        if not frame.fin:
+            return []
+        return [b"".join(self._fragments) if self._is_text else b""]
 
     # --- sending ----------------------------------------------------------------------------------
 
@@ -129,28 +121,11 @@ class Connection:
     def _write(self, data: bytes) -> None:
         try:
             with self._sending:
-                if data == SEND_EOF:
-                    self._shut_down(socket.SHUT_WR)
-                    return
-                while data:  # gevent's `sendall` costs twice as much as one `send`
-                    data = data[self._send(data) :]
+                sent = self._transport.send(data)
+                while sent < len(data):  # gevent's `sendall` costs twice as much as one `send`
+                    sent += self._transport.send(data[sent:])
         except OSError:  # perhaps with half a frame sent: nothing more can be said
             self.abort()
-
-    def _send(self, data: bytes) -> int:
-        if isinstance(self._socket, ssl.SSLSocket):
-            return self._send_tls(self._socket, data)
-        return self._socket.send(data)
-
-    def _send_tls(self, sock: ssl.SSLSocket, data: bytes) -> int:
-        while True:
-            with suppress(ssl.SSLWantWriteError), self._tls:
-                sent = sock.send(data)
-                if sent:  # gevent's tells by 0 that it must wait
-                    return sent
-            poll = select.poll()
-            poll.register(sock, select.POLLOUT)
-            poll.poll()
 
     # --- ending -----------------------------------------------------------------------------------
 
@@ -172,12 +147,11 @@ class Connection:
         """End it, and give the socket back to the system."""
         self.abort()
         with self._sending:
-            self._socket.close()
+            self._transport.close()
 
     def _shut_down(self, how: int) -> None:
         with suppress(OSError):  # it is down already
-            # An SSL socket's own `shutdown` would pull the SSL object from under its reader.
-            socket.socket.shutdown(self._socket, how)
+            self._transport.shut_down(how)
 
 
 @contextmanager

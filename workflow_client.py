@@ -236,8 +236,8 @@ class ResponsesWorkflow:
         self, client: openai.OpenAI, parameters: dict[str, Any], patience: Patience
     ) -> None:
         """Open no connection yet."""
+        self._client = client
         self._conversations = client.conversations
-        self._responses = client.responses
         self._parameters = parameters
         self._patience = patience
 
@@ -278,9 +278,15 @@ class ResponsesWorkflow:
         self._conversations.delete(conversation)
 
     def _respond(self, conversation: str, text: str) -> Streamed:
-        ours = {"conversation": conversation, "input": text}
-        # As an extra body, since the parameters may be newer than the SDK
-        return self._responses.create(stream=True, extra_body={**self._parameters, **ours})
+        ours = {"conversation": conversation, "input": text, "stream": True}
+        # Not by `responses.create`, which looks at each parameter: these may be newer than the SDK
+        return self._client.post(
+            "/responses",
+            cast_to=object,
+            body={**self._parameters, **ours},
+            stream=True,
+            stream_cls=Streamed,
+        )
 
     def _refuse_tool(self, dialogue: Dialogue, call_id: str) -> None:
         """Answer a call of a tool: left open, it would make the next message an error."""

@@ -21,9 +21,8 @@ from time import monotonic, sleep
 
 from websockets.protocol import Side
 
-from readiness import readiness
 from tools.certificate import Certificate
-from tools.simulator.waiting import PATIENCE
+from transport import until_readable
 from wire import Connection
 
 MESSAGES, BYTES = 100, 100_000  # more than the kernel takes on behalf of a side that is busy
@@ -108,19 +107,19 @@ def abort(connection: Connection, other: Connection) -> float:
     return ended[0] - aborted
 
 
-def waits(client: socket.socket, server: socket.socket, seconds: float) -> bool:
-    """Tell whether a reader waits for so long, and is woken by what comes then."""
+def waits(client: socket.socket, server: socket.socket) -> bool:
+    """Tell whether a reader waits for a MOMENT, and is woken by what comes then."""
     begun = Event()
 
     def wait() -> None:
-        with readiness(server) as until_readable:
+        with until_readable(server) as ready:
             begun.set()
-            until_readable()
+            ready()
 
     reader = Thread(target=wait)
     reader.start()
     begun.wait()
-    reader.join(seconds)
+    reader.join(MOMENT)
     waited = reader.is_alive()
     client.sendall(b"now")
     reader.join()
@@ -129,7 +128,7 @@ def waits(client: socket.socket, server: socket.socket, seconds: float) -> bool:
 
 def main() -> None:
     """Talk."""
-    _, mode, wire, folder = sys.argv
+    _, _, wire, folder = sys.argv
     certificate = Certificate(Path(folder)) if wire == "TLS" else None
     arrived = exchange(pair(certificate))
     idle, other = pair(certificate)
@@ -137,9 +136,7 @@ def main() -> None:
     idle.release()
     left_over = list(other.messages())
     told = {"arrived": arrived, "abort": seconds, "left over": len(left_over)}
-    # Who ought not to wait is given time to show it
-    enough = PATIENCE if (mode, wire) == ("threads", "plain") else MOMENT
-    print(json.dumps({**told, "waits": waits(*sockets(certificate), enough)}))
+    print(json.dumps({**told, "waits": waits(*sockets(certificate))}))
 
 
 if __name__ == "__main__":
