@@ -124,12 +124,12 @@ def runs_gevent() -> bool:
 @contextmanager
 def watched(sock: socket.socket) -> Iterator[Wait]:
     """Wait by a watcher of gevent's."""
-    import gevent.hub  # noqa: PLC0415 - threads go without it
-    import gevent.socket  # noqa: PLC0415
+    from gevent.hub import get_hub  # noqa: PLC0415 - threads go without it
 
-    watcher = gevent.hub.get_hub().loop.io(sock.fileno(), READ)
+    hub = get_hub()
+    watcher = hub.loop.io(sock.fileno(), READ)
     try:
-        yield partial(gevent.socket.wait, watcher)
+        yield partial(hub.wait, watcher)
     finally:
         watcher.close()
 
