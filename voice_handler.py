@@ -33,6 +33,9 @@ TICK_FRAMES = 10  # how often the rules look at the clock
 PING_FRAMES = 100
 WATCH_SECONDS = 1.0
 ACT_SECONDS = 8.0  # in which Twilio ends a stream that it was told to end
+# While a sentence is being spoken there is no hurry for the next. What is written in such a pause is
+# read at once afterwards: read word by word, each word would wake the process.
+SENTENCE_PAUSE = 0.1  # seconds
 RECONNECT_PAUSES = (0.0, 0.3, 0.6)  # seconds before each try to open a Realtime session
 LAST_RECONNECT_PAUSE = 1.0
 
@@ -148,6 +151,7 @@ class VoiceHandler:
             answered = True
             self._safely(self._story.reply_piece, turn, sentence)
             self._safely(self._rules.reply_piece, turn, sentence)
+            sleep(SENTENCE_PAUSE)
         if not answered:  # it is empty, or "👍", of which the caller would hear nothing
             raise WorkflowError("the reply has no words")
 
