@@ -31,7 +31,7 @@ from tools.simulator.openai_server import OpenAISimulator, RealtimeSession, Repl
 from tools.simulator.playback import SILENCE
 from tools.simulator.speech import ToneVoice
 from tools.simulator.waiting import PATIENCE
-from voice_handler import CALLS, VoiceHandler, carry
+from voice_handler import CALLS, SENTENCE_PAUSE, VoiceHandler, carry
 from wire import Connection
 from workflow_client import WorkflowClient
 
@@ -312,6 +312,29 @@ def test_no_answer_is_missed_of_a_session_that_has_ended_with_its_call(
     assert CALLS
     rest.set()
     assert "Realtime doesn't answer" not in caplog.text
+
+
+def test_a_reply_is_read_on_after_a_pause_with_its_first_sentence_being_said(
+    call: SilentCall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    over = Event()
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        over.wait(PATIENCE)
+
+    monkeypatch.setattr(voice_handler, "sleep", pause)
+    call.openai.brain.reply = lambda *_: Reply("We have two times left. Nine, or half past three.")
+
+    def is_said(words: str) -> bool:
+        return any(words in str(said) for said in call.session.events("response.create"))
+
+    call.send("dtmf", dtmf={"digit": "#"})
+    call.openai.wait_for(lambda _: is_said("two times") and pauses == [SENTENCE_PAUSE])
+    assert not is_said("half past")
+    over.set()
+    call.openai.wait_for(lambda _: is_said("half past"))
 
 
 def test_a_realtime_that_does_not_answer_for_five_seconds_is_replaced(
