@@ -16,7 +16,7 @@ from functools import partial
 from threading import Lock
 from typing import Any
 
-RECEIVE_BYTES = 16 * 1024  # one of Realtime's events with sound has some 4 KB, and others come with it
+RECEIVE_BYTES = 16 * 1024  # Realtime's events with sound have some 4 KB, and come with others
 READ = 1  # an event of gevent's loops
 
 Receive = Callable[[], bytes]  # waits for bytes; returns b"" when no more will come

@@ -33,8 +33,8 @@ TICK_FRAMES = 10  # how often the rules look at the clock
 PING_FRAMES = 100
 WATCH_SECONDS = 1.0
 ACT_SECONDS = 8.0  # in which Twilio ends a stream that it was told to end
-# While a sentence is being spoken there is no hurry for the next. What is written in such a pause is
-# read at once afterwards: read word by word, each word would wake the process.
+# While a sentence is spoken there is no hurry for the next. What is written in such a pause is read
+# at once after it: word by word, each would wake the process.
 SENTENCE_PAUSE = 0.1  # seconds
 RECONNECT_PAUSES = (0.0, 0.3, 0.6)  # seconds before each try to open a Realtime session
 LAST_RECONNECT_PAUSE = 1.0
