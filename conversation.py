@@ -245,6 +245,10 @@ class Conversation:
             self._speech.add(text, Kind.REPLY)
         self._go_on()
 
+    def wants(self, turn: int) -> bool:
+        """Tell whether more of a reply is wanted: the caller has not gone on."""
+        return self._turns.expects(turn)
+
     def reply_ended(self, turn: int) -> None:
         """Ask what waits."""
         self._end_reply(turn, failed=False)

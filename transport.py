@@ -1,9 +1,9 @@
 """A connected socket's bytes, in and out: plain or TLS, under threads or under gevent.
 
-Here is what a frame costs, 50 times a second in each direction of every call. So nothing has a
-timeout, for which gevent would start a timer each time. And under gevent a reader waits first, by a
-watcher that it keeps: gevent's own `recv` tries to read before it waits, in vain where frames come
-one by one, and its `poll` makes a watcher for every wait.
+What is done here is done 50 times a second for every call, so it has to be cheap. Nothing has a
+timeout, for which gevent would start a timer each time. Under gevent a reader keeps its watcher,
+which `poll` would make anew for every wait; and if the socket is plain it waits before it reads:
+gevent's `recv` tries first, in vain where frames come one by one.
 """
 
 import select
@@ -23,18 +23,38 @@ Receive = Callable[[], bytes]  # waits for bytes; returns b"" when no more will 
 Wait = Callable[[], object]
 
 
-class PlainTransport:
-    """A socket without TLS. One thread receives; others may send meanwhile, one at a time."""
+class Transport:
+    """A socket that one thread receives from while others send to it, one at a time.
+
+    All that is done with it raises OSError once it has ended.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         """Take over a connected socket."""
-        sock.settimeout(None)
         self._socket = sock
-        self.send = sock.send  # it returns how many bytes were sent; raises OSError
+
+    def shut_down(self, how: int) -> None:
+        """End one direction, or both (`socket.SHUT_…`); who waits here for it is woken."""
+        # An SSL socket's own `shutdown` would pull the SSL object from under its reader
+        socket.socket.shutdown(self._socket, how)
+
+    def close(self) -> None:
+        """Give the socket back to the system."""
+        self._socket.close()
+
+
+class PlainTransport(Transport):
+    """A socket without TLS."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        """Take over a connected socket."""
+        super().__init__(sock)
+        sock.settimeout(None)
+        self.send = sock.send  # returns how many bytes were sent
 
     @contextmanager
     def receiving(self) -> Iterator[Receive]:
-        """Give the reader what receives. Calling it raises OSError."""
+        """Give the reader a function that receives."""
         receive = partial(self._socket.recv, RECEIVE_BYTES)
         if not runs_gevent():
             yield receive
@@ -47,31 +67,23 @@ class PlainTransport:
 
             yield wait_and_receive
 
-    def shut_down(self, how: int) -> None:
-        """End one direction, or both; who waits here for it is woken. Raises OSError."""
-        self._socket.shutdown(how)
 
-    def close(self) -> None:
-        """Give the socket back to the system."""
-        self._socket.close()
+class TlsTransport(Transport):
+    """A socket with TLS.
 
-
-class TlsTransport:
-    """A socket with TLS, for the same use.
-
-    Before Python 3.13, reading and writing at once breaks an SSL object. So one is done at a time,
-    and whoever must wait for the network does so apart from that.
+    Before Python 3.13, reading and writing at once breaks an SSL object. So one is done at a time;
+    nobody waits for the network meanwhile.
     """
 
     def __init__(self, sock: ssl.SSLSocket) -> None:
         """Take over a connected socket."""
+        super().__init__(sock)
         sock.settimeout(0.0)
-        self._socket = sock
         self._one_at_a_time = Lock()
 
     @contextmanager
     def receiving(self) -> Iterator[Receive]:
-        """Give the reader what receives. Calling it raises OSError."""
+        """Give the reader a function that receives."""
         with until_readable(self._socket) as wait:
             yield partial(self._receive, wait)
 
@@ -82,7 +94,7 @@ class TlsTransport:
             wait()
 
     def send(self, data: bytes) -> int:
-        """Wait until some can be sent, and return how many bytes were. Raises OSError."""
+        """Wait until some can be sent, and return how many bytes were."""
         while True:
             with suppress(ssl.SSLWantWriteError), self._one_at_a_time:
                 sent = self._socket.send(data)
@@ -91,15 +103,6 @@ class TlsTransport:
             poll = select.poll()
             poll.register(self._socket, select.POLLOUT)
             poll.poll()
-
-    def shut_down(self, how: int) -> None:
-        """End one direction, or both; who waits here for it is woken. Raises OSError."""
-        # Its own `shutdown` would pull the SSL object from under its reader
-        socket.socket.shutdown(self._socket, how)
-
-    def close(self) -> None:
-        """Give the socket back to the system."""
-        self._socket.close()
 
 
 def transport_of(sock: socket.socket) -> PlainTransport | TlsTransport:

@@ -33,8 +33,6 @@ TICK_FRAMES = 10  # how often the rules look at the clock
 PING_FRAMES = 100
 WATCH_SECONDS = 1.0
 ACT_SECONDS = 8.0  # in which Twilio ends a stream that it was told to end
-# While a sentence is spoken there is no hurry for the next. What is written in such a pause is read
-# at once after it: word by word, each would wake the process.
 SENTENCE_PAUSE = 0.1  # seconds
 RECONNECT_PAUSES = (0.0, 0.3, 0.6)  # seconds before each try to open a Realtime session
 LAST_RECONNECT_PAUSE = 1.0
@@ -151,9 +149,20 @@ class VoiceHandler:
             answered = True
             self._safely(self._story.reply_piece, turn, sentence)
             self._safely(self._rules.reply_piece, turn, sentence)
-            sleep(SENTENCE_PAUSE)
+            self._pause(turn)
         if not answered:  # it is empty, or "👍", of which the caller would hear nothing
             raise WorkflowError("the reply has no words")
+
+    def _pause(self, turn: int) -> None:
+        """Let more of a reply be written, with a sentence of it to be spoken first.
+
+        What comes meanwhile is read in one go; else each word would wake the process. A reply that
+        nobody wants any more is read on: the next message waits for its end.
+        """
+        with self._lock:
+            wanted = self._rules.wants(turn)
+        if wanted:
+            self._ended.wait(SENTENCE_PAUSE)
 
     def _spend(self, usage: Usage) -> None:
         self._safely(self._story.spends, usage)

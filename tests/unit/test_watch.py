@@ -31,7 +31,7 @@ from tools.simulator.openai_server import OpenAISimulator, RealtimeSession, Repl
 from tools.simulator.playback import SILENCE
 from tools.simulator.speech import ToneVoice
 from tools.simulator.waiting import PATIENCE
-from voice_handler import CALLS, SENTENCE_PAUSE, VoiceHandler, carry
+from voice_handler import CALLS, VoiceHandler, carry
 from wire import Connection
 from workflow_client import WorkflowClient
 
@@ -314,27 +314,44 @@ def test_no_answer_is_missed_of_a_session_that_has_ended_with_its_call(
     assert "Realtime doesn't answer" not in caplog.text
 
 
-def test_a_reply_is_read_on_after_a_pause_with_its_first_sentence_being_said(
-    call: SilentCall, monkeypatch: pytest.MonkeyPatch
+def test_the_rest_of_a_reply_is_read_after_a_pause_that_ends_with_the_stream(
+    call: SilentCall, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pauses: list[float] = []
-    over = Event()
-
-    def pause(seconds: float) -> None:
-        pauses.append(seconds)
-        over.wait(PATIENCE)
-
-    monkeypatch.setattr(voice_handler, "sleep", pause)
+    monkeypatch.setattr(voice_handler, "SENTENCE_PAUSE", 2 * PATIENCE)
     call.openai.brain.reply = lambda *_: Reply("We have two times left. Nine, or half past three.")
 
-    def is_said(words: str) -> bool:
-        return any(words in str(said) for said in call.session.events("response.create"))
+    def marks(words: str) -> list[str]:
+        asked = call.session.events("response.create")
+        return [event["event_id"] for event in asked if words in str(event)]
 
     call.send("dtmf", dtmf={"digit": "#"})
-    call.openai.wait_for(lambda _: is_said("two times") and pauses == [SENTENCE_PAUSE])
-    assert not is_said("half past")
-    over.set()
-    call.openai.wait_for(lambda _: is_said("half past"))
+    call.openai.wait_for(lambda _: marks("two times"))
+    (mark,) = marks("two times")
+    spoken = {"name": mark}
+    for message in call.twilio.messages():
+        if json.loads(message).get("mark") == spoken:
+            break
+    call.send("mark", mark=spoken)
+    call.take_a_frame(caplog)
+    assert not marks("half past")
+    call.twilio.close()
+    call.join()
+    eventually(lambda: not CALLS, "end of the reply")
+
+
+def test_a_reply_that_nobody_wants_any_more_is_read_without_pauses(
+    call: SilentCall, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(voice_handler, "SENTENCE_PAUSE", 2 * PATIENCE)
+    rest = Event()
+    chunks = ["We have two ", "times left. Nine, or half past three. Which one suits you?"]
+    call.openai.brain.reply = lambda *_: Reply(chunks, rest=rest)
+    call.send("dtmf", dtmf={"digit": "#"})
+    call.openai.wait_for(lambda openai: openai.brain.messages)
+    call.send("dtmf", dtmf={"digit": "#"})
+    call.take_a_frame(caplog)
+    rest.set()
+    call.openai.wait_for(lambda openai: len(openai.brain.messages) > 1)
 
 
 def test_a_realtime_that_does_not_answer_for_five_seconds_is_replaced(
