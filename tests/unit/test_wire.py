@@ -321,6 +321,8 @@ def test_two_that_send_at_once_more_than_is_read_both_arrive(
     said = json.loads(done.stdout)
     assert said["arrived"] == [list(range(100)), list(range(100))]
     assert said["left over"] == 0
-    if mode == "gevent":
-        assert said["reads"] == 0, "it waits first, since gevent's `recv` would try in vain"
+    # gevent's `recv` would try in vain, so it waits first. With TLS it must be tried, and again
+    # when a ticket comes.
+    most = 0 if (mode, wire) == ("gevent", "plain") else 5
+    assert said["reads"] <= most, "it waits in between"
     assert said["abort"] < PATIENCE, "it learns of it by the abort, and by nothing else"
