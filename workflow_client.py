@@ -237,6 +237,7 @@ class ResponsesWorkflow:
     ) -> None:
         """Open no connection yet."""
         self._client = client
+        self._responses_url = str(client.base_url.join("responses"))
         self._conversations = client.conversations
         self._parameters = parameters
         self._patience = patience
@@ -279,9 +280,10 @@ class ResponsesWorkflow:
 
     def _respond(self, conversation: str, text: str) -> Streamed:
         ours = {"conversation": conversation, "input": text, "stream": True}
-        # By its path: `responses.create` would take a third longer, to look at what isn't given
+        # By its URL: `responses.create` would take half as long again, to look at what isn't given
+        # and to join the path to the base URL
         return self._client.post(
-            "/responses",
+            self._responses_url,
             cast_to=object,
             body={**self._parameters, **ours},
             stream=True,
