@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from tools.bench.records import percentile
+from tools.bench.compare import Cpu, Latency, Pair, compare, table
+from tools.bench.load import Run
+from tools.bench.records import Records, percentile
 from tools.bench.report import COLUMNS, GOALS, Measurement, ratios, ratios_text
 from tools.bench.script import first_sentence_end, tokens
 
@@ -116,3 +118,65 @@ def test_the_first_sentence_is_complete_when_the_next_begins() -> None:
 def test_percentiles_are_samples() -> None:
     assert [percentile([5, 1, 4, 2, 3], share) for share in (0.5, 0.99, 1.0)] == [3, 5, 5]
     assert math.isnan(percentile([], 0.5))
+
+
+# --- one version against another --------------------------------------------------------------
+
+
+def one_run(cpu: float, *turns: float) -> Run:
+    """A run that took so much CPU a call, and whose turns took so many seconds."""
+    records = Records()
+    records.turn.extend(turns)
+    return Run({"cpu_percent_per_call": cpu}, records)
+
+
+def test_a_version_that_is_slower_throughout_is_so_whichever_runs_are_drawn() -> None:
+    pairs = [
+        Pair(one_run(1.0, 0.010, 0.030), one_run(1.1, 0.011, 0.033)),
+        Pair(one_run(2.0, 0.020, 0.090), one_run(2.2, 0.022, 0.099)),
+    ]
+    for figure in (Cpu(), Latency("turn", 0.5), Latency("turn", 0.99)):
+        compared = compare(pairs, figure)
+        assert compared
+        assert [compared.new / compared.old, compared.least, compared.most] == [
+            pytest.approx(1.1)
+        ] * 3
+
+
+def test_percentiles_are_of_all_runs_together() -> None:
+    quick = one_run(1.0, *[0.001] * 99)
+    slow = one_run(1.0, *[0.005] * 99)
+    compared = compare([Pair(quick, quick), Pair(quick, slow)], Latency("turn", 0.99))
+    assert compared
+    assert (compared.old, compared.new) == (pytest.approx(1.0), pytest.approx(5.0))
+    assert compared.least == pytest.approx(1.0)  # now and then only the other pair is drawn
+    assert compared.most == pytest.approx(5.0)
+
+
+def test_what_was_not_measured_is_not_compared() -> None:
+    lines = table([Pair(one_run(1.0), one_run(0.9))]).splitlines()
+    assert len(lines) == 2 and lines[1].startswith("CPU a call")
+    assert lines[1].endswith("-10.0 %  (-10.0 % to -10.0 %)")
+
+
+def compare_with(checkout: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Compare this version with another, for seconds."""
+    command = [sys.executable, "-m", "tools.bench.compare", str(checkout), *options]
+    command += ["--calls", "2", "--seconds", "3", "--pairs", "1", "--patience", "0"]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False
+    )
+
+
+@pytest.mark.thorough("it measures for seconds, and starts processes")
+def test_a_version_is_compared_with_itself() -> None:
+    done = compare_with(ROOT, "--lateness-limit", "10000")
+    assert done.returncode == 0, done.stdout + done.stderr
+    names = [line.split(",")[0].strip() for line in done.stdout.splitlines()[2:]]
+    assert names[:5] == ["CPU a call", "turn p50", "turn p99", "uplink p50", "uplink p99"]
+
+
+def test_only_a_checkout_can_be_compared_with(tmp_path: Path) -> None:
+    done = compare_with(tmp_path)
+    assert done.returncode == 2
+    assert "name the folder of another checkout" in done.stderr

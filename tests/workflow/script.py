@@ -21,9 +21,11 @@ class Script(httpx2.BaseTransport):
 
     def __init__(self, *answers: Answer) -> None:
         self.requests: list[tuple[str, Any]] = []
+        self.headers: list[httpx2.Headers] = []
         self._answers = list(answers)
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.headers.append(request.headers)
         path = request.url.path.removeprefix("/v1")
         self.requests.append((f"{request.method} {path}", json.loads(request.read() or b"null")))
         assert self._answers, f"nobody expected {self.requests[-1]}"

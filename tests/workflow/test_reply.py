@@ -95,6 +95,16 @@ def test_a_call_remembers_what_was_said(openai: OpenAISimulator, talk: Talk) -> 
     assert openai.refusals == []
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_request_tells_what_machine_it_comes_from(kind: str) -> None:
+    answers = {"responses": [], "assistant": [answered({"id": "msg_1"})]}
+    script = Script(*answers[kind], streamed(SAID[kind]("Good day!")))
+    assert talk_by(script, kind).say("Hello!") == "Good day!"
+    for headers in script.headers:
+        assert headers["Authorization"].startswith("Bearer ")
+        assert not {"x-stainless-os", "x-stainless-arch", "x-stainless-runtime"} & set(headers)
+
+
 def test_connections_stay_open_between_turns_however_long_the_caller_talks(
     openai: OpenAISimulator, talk: Talk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,9 +7,6 @@ failed, 3 when something can't be measured here, since the generator would be th
 from __future__ import annotations
 
 import argparse
-import os
-import resource
-import signal
 import sys
 import tempfile
 import time
@@ -43,9 +40,19 @@ def arguments() -> argparse.Namespace:
     add("--json", type=Path, default=Path("bench.json"), help="default: bench.json")
     add("--tls", action="store_true", help="measure once with TLS towards OpenAI, too")
     add("--quick", action="store_true", help="a smoke run of about a minute")
-    add("--cpu-limit", type=float, default=85, help="most CPU the generator may use, %%")
-    add("--lateness-limit", type=float, default=5, help="most p99 of its own lateness, ms")
-    add("--patience", type=float, default=20, help="most s to wait for quiet; default: 20")
+    add(
+        "--cpu-limit",
+        type=float,
+        default=measure.CPU_LIMIT,
+        help="most CPU the generator may use, %%",
+    )
+    add(
+        "--lateness-limit",
+        type=float,
+        default=measure.LATENESS_LIMIT,
+        help="most p99 of its own lateness, ms",
+    )
+    add("--patience", type=float, default=measure.QUIET_SECONDS, help="most s to wait for quiet")
     given = parser.parse_args()
     if given.quick:
         given.runs, given.seconds = 1, 3.0
@@ -73,29 +80,13 @@ def plan(given: argparse.Namespace) -> list[Measurement]:
     return scenarios
 
 
-def bottleneck(metrics: Metrics, given: argparse.Namespace) -> str:
-    """Say why a run doesn't count, or return nothing: was it the generator that was measured?"""
-    cpu, lateness = metrics["generator_cpu_percent"], metrics["generator_lateness_p99_ms"]
-    others = metrics["others_cpu_percent"]
-    if cpu > given.cpu_limit:
-        return (
-            f"refused: the generator is the bottleneck, it used {cpu:.0f} % of its core"
-            f" (at most {given.cpu_limit:g} %)"
-        )
-    if not lateness <= given.lateness_limit:
-        return (
-            f"refused: the generator is the bottleneck, it sent frames {lateness:.1f} ms late"
-            f" (p99, at most {given.lateness_limit:g} ms; it used {cpu:.0f} % of its core, and"
-            f" others {others:.0f} % of one)"
-        )
-    return ""
-
-
 def measure_all(
-    scenarios: list[Measurement], given: argparse.Namespace, certificate: Certificate | None
+    scenarios: list[Measurement],
+    given: argparse.Namespace,
+    cores: tuple[int, int],
+    certificate: Certificate | None,
 ) -> None:
     """Run everything, one run of each after the other, so that a busy minute hits all alike."""
-    cores = measure.two_cores()
     for number in range(given.runs):
         for scenario in scenarios:
             if scenario.tls and number:
@@ -112,8 +103,8 @@ def measure_all(
                         cores,
                         port.number,
                         certificate if scenario.tls else None,
-                    )
-                refusal = bottleneck(metrics, given)
+                    ).metrics
+                refusal = measure.bottleneck(metrics, given.cpu_limit, given.lateness_limit)
                 print(
                     f"  {scenario.name}, run {number + 1} of {given.runs}:"
                     f" {refusal or _gist(metrics)} ({time.monotonic() - begun:.0f} s)",
@@ -137,21 +128,15 @@ def main() -> int:
     """Measure, print the table, write the JSON."""
     given = arguments()
     scenarios = plan(given)
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the app is stopped, too
-    affinity = os.sched_getaffinity(0)
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with measure.cores() as cores, tempfile.TemporaryDirectory() as folder:
             certificate = Certificate(Path(folder)) if given.tls else None
-            measure_all(scenarios, given, certificate)
+            measure_all(scenarios, given, cores, certificate)
     except BenchError as error:
         print(error, file=sys.stderr)
         return 1 if "app" in str(error) else 3
     except KeyboardInterrupt:
         return 130
-    finally:
-        os.sched_setaffinity(0, affinity)
     machine = measure.machine()
     measured = [scenario for scenario in scenarios if scenario.runs]
     if measured:

@@ -9,12 +9,13 @@ import os
 import random
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from time import monotonic as now
-from typing import Any
+from typing import Any, NamedTuple
 
 from tools.bench import script
 from tools.bench.caller import SETTINGS, FrameClock, LoadCaller, LoadTalk, TalkTurn
-from tools.bench.measure import BARE, App, BenchError, Held, Meter
+from tools.bench.measure import BARE, TREE, App, BenchError, Held, Meter
 from tools.bench.openai import FRAMES_PER_CALL, LoadSession, OpenAI, Speech
 from tools.bench.records import Records, percentile
 from tools.bench.wire import Loop
@@ -147,6 +148,13 @@ class Load:
 # --- one run ----------------------------------------------------------------------------------
 
 
+class Run(NamedTuple):
+    """What came out of one: metrics, whose names end in their unit, and the samples behind them."""
+
+    metrics: dict[str, float]
+    records: Records
+
+
 def run(
     pattern: str,
     calls: int,
@@ -155,10 +163,11 @@ def run(
     cores: tuple[int, int],
     port: int,
     certificate: Certificate | None = None,
-) -> dict[str, float]:
-    """Start the app, put it under load for so many seconds, and return the metrics by name.
+    tree: Path = TREE,
+) -> Run:
+    """Start the app of a checkout, put it under load for so many seconds, and tell how it did.
 
-    Names end in their unit. Raises BenchError if the app can't be started, dies, or hangs.
+    Raises BenchError if the app can't be started, dies, or hangs.
     """
     os.sched_setaffinity(0, {cores[0]})
     loop = Loop()
@@ -171,12 +180,13 @@ def run(
         "OPENAI_BASE_URL": f"{scheme}://127.0.0.1:{openai.port}/v1",
         **({"SSL_CERT_FILE": str(certificate.file)} if certificate else {}),
     }
-    app = App(mode, cores[1], settings)
+    app = App(mode, cores[1], settings, tree)
     gc.collect()
     gc.freeze()
     gc.disable()
     try:
-        return _measure(load, openai, app, calls, seconds, cores, mode != BARE)
+        metrics = _measure(load, openai, app, calls, seconds, cores, mode != BARE)
+        return Run(metrics, load.records)
     finally:
         gc.enable()
         gc.unfreeze()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,10 +29,12 @@ COMMANDS = {
     "gevent": [*GUNICORN, "app:app"],
     BARE: [*GUNICORN, "--worker-class=gevent", "--worker-connections=2000", "app:app"],
 }
-FOLDERS = {"threads": TREE, "gevent": TREE, BARE: Path(__file__).parent / "bare"}
+BARE_FOLDER = Path(__file__).parent / "bare"
 PACKAGES = ["flask", "flask-sock", "simple-websocket", "wsproto", "websocket-client", "openai"]
 PACKAGES += ["httpx2", "gunicorn", "gevent", "greenlet"]
 START_SECONDS = 30
+CPU_LIMIT, LATENESS_LIMIT = 85.0, 5.0  # the generator's: % of its core, p99 in ms
+QUIET_SECONDS = 20.0  # in which the cores may become quiet before a run
 
 
 class BenchError(Exception):
@@ -47,12 +50,14 @@ class Held(NamedTuple):
 
 
 class App:
-    """The app on a core of its own; every line it prints goes to a file.
+    """The app of a checkout on a core of its own; every line it prints goes to a file.
 
     `started` is the time from its start to its first answer to /health, in seconds.
     """
 
-    def __init__(self, mode: str, core: int, settings: Mapping[str, str]) -> None:
+    def __init__(
+        self, mode: str, core: int, settings: Mapping[str, str], tree: Path = TREE
+    ) -> None:
         names = dotenv_values(HERE / ".env.example")
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         env = {**kept, "NO_COLOR": "1", **dict.fromkeys(names, ""), **settings}
@@ -63,7 +68,7 @@ class App:
         begun = time.monotonic()
         self._process = subprocess.Popen(
             COMMANDS[mode],
-            cwd=FOLDERS[mode],
+            cwd=BARE_FOLDER if mode == BARE else tree,
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
@@ -180,6 +185,22 @@ def two_cores() -> tuple[int, int]:
     return generator, (apart or cores[1:])[0]
 
 
+@contextmanager
+def cores() -> Iterator[tuple[int, int]]:
+    """Give the generator's core and the app's, and as many open files as the system allows.
+
+    Raises BenchError.
+    """
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the app is stopped, too
+    affinity = os.sched_getaffinity(0)
+    try:
+        yield two_cores()
+    finally:
+        os.sched_setaffinity(0, affinity)
+
+
 def busy(core: int) -> float:
     """Return the seconds that a core has been busy, for whomever, or was taken away by the host."""
     tick = os.sysconf("SC_CLK_TCK")
@@ -216,6 +237,27 @@ class Meter:
         wall, app, generator, generator_core, app_core = differences
         others = max(generator_core - generator, app_core - app, 0.0)
         return Used(*(100 * seconds / wall for seconds in (app, generator, others)))
+
+
+def bottleneck(metrics: Mapping[str, float], cpu_limit: float, lateness_limit: float) -> str:
+    """Say why a run doesn't count, or return nothing: was it the generator that was measured?
+
+    The limits are of its CPU, in percent of a core, and of the p99 of its lateness, in ms.
+    """
+    cpu, lateness = metrics["generator_cpu_percent"], metrics["generator_lateness_p99_ms"]
+    others = metrics["others_cpu_percent"]
+    if cpu > cpu_limit:
+        return (
+            f"refused: the generator is the bottleneck, it used {cpu:.0f} % of its core"
+            f" (at most {cpu_limit:g} %)"
+        )
+    if not lateness <= lateness_limit:
+        return (
+            f"refused: the generator is the bottleneck, it sent frames {lateness:.1f} ms late"
+            f" (p99, at most {lateness_limit:g} ms; it used {cpu:.0f} % of its core, and"
+            f" others {others:.0f} % of one)"
+        )
+    return ""
 
 
 def wait_for_quiet(cores: tuple[int, int], timeout: float) -> None:
