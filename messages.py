@@ -45,8 +45,9 @@ def dispatch(raw: bytes, name: str, handlers: Mapping[str, Handler], target: obj
 def parse(raw: str | bytes) -> dict[str, Any]:
     """Read a JSON object, in UTF-8. Raises NotUnderstood."""
     try:
-        # Of bytes, json would guess the encoding
-        message = json.loads(raw if isinstance(raw, str) else raw.decode())
+        if isinstance(raw, bytes):
+            raw = raw.decode()  # json would guess the encoding
+        message = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise NotUnderstood(f"no JSON: {error}") from error
     if not isinstance(message, dict):

@@ -246,9 +246,9 @@ class Realtime:
     def on_transcript(self, item: str, transcript: str, used: Any) -> None:
         """Take the words."""
         ears = self._settings.realtime_session["audio"]["input"]["transcription"]
+        self._story.spends(Usage(ears["model"], EARS, used))
         self._story.caller_said(transcript)
         self._rules.caller_said(item, transcript)
-        self._story.spends(Usage(ears["model"], EARS, used))
 
     def on_transcript_failed(self, item: str, reason: str) -> None:
         """Know that there were words."""

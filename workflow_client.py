@@ -237,7 +237,7 @@ class ResponsesWorkflow:
     ) -> None:
         """Open no connection yet."""
         self._client = client
-        self._responses_url = str(client.base_url.join("responses"))
+        self._responses_url = f"{client.base_url}responses"
         self._conversations = client.conversations
         self._parameters = parameters
         self._patience = patience
@@ -513,10 +513,10 @@ def openai_client(settings: Settings, transport: httpx2.BaseTransport | None) ->
         timeout=None if math.isinf(seconds) else seconds,
         max_retries=0,
     )
-    # What the SDK tells of the machine, in seven headers, would cost a tenth of a request
-    told = [name for name in client.default_headers if name.startswith("X-Stainless-")]
-    untold: Any = dict.fromkeys(told, openai.omit)
-    return client.with_options(default_headers=untold)
+    # What the SDK tells of the machine in seven headers costs a tenth of each request
+    names = [name for name in client.default_headers if name.startswith("X-Stainless-")]
+    omitted: Any = dict.fromkeys(names, openai.omit)
+    return client.with_options(default_headers=omitted)
 
 
 def workflow_of(what: Any, client: openai.OpenAI, patience: Patience) -> Workflow:

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from tools.bench.compare import Cpu, Latency, Pair, compare, table
-from tools.bench.load import Run
+from tools.bench.compare import Cpu, Latency, Pair, compare, main, table
+from tools.bench.load import Measured
+from tools.bench.measure import TREE, AppFailed, BenchError
 from tools.bench.records import Records, percentile
-from tools.bench.report import COLUMNS, GOALS, Measurement, ratios, ratios_text
+from tools.bench.report import COLUMNS, COUNTS, GOALS, Measurement, ratios, ratios_text
 from tools.bench.script import first_sentence_end, tokens
 
 ROOT = Path(__file__).parent.parent
@@ -123,11 +124,15 @@ def test_percentiles_are_samples() -> None:
 # --- one version against another --------------------------------------------------------------
 
 
-def one_run(cpu: float, *turns: float) -> Run:
+def one_run(cpu: float, *turns: float, dropped: int = 0) -> Measured:
     """A run that took so much CPU a call, and whose turns took so many seconds."""
     records = Records()
     records.turn.extend(turns)
-    return Run({"cpu_percent_per_call": cpu}, records)
+    counts = {**dict.fromkeys(COUNTS, 0), "dropped_calls": dropped}
+    return Measured({"cpu_percent_per_call": cpu, **QUICK, **counts}, records)
+
+
+QUICK = {"generator_cpu_percent": 1, "generator_lateness_p99_ms": 1, "others_cpu_percent": 1}
 
 
 def test_a_version_that_is_slower_throughout_is_so_whichever_runs_are_drawn() -> None:
@@ -137,10 +142,8 @@ def test_a_version_that_is_slower_throughout_is_so_whichever_runs_are_drawn() ->
     ]
     for figure in (Cpu(), Latency("turn", 0.5), Latency("turn", 0.99)):
         compared = compare(pairs, figure)
-        assert compared
-        assert [compared.new / compared.old, compared.least, compared.most] == [
-            pytest.approx(1.1)
-        ] * 3
+        assert compared and compared.change == "+10.0 %"
+        assert compared.range == "+10.0 % to +10.0 %"
 
 
 def test_percentiles_are_of_all_runs_together() -> None:
@@ -153,10 +156,58 @@ def test_percentiles_are_of_all_runs_together() -> None:
     assert compared.most == pytest.approx(5.0)
 
 
-def test_what_was_not_measured_is_not_compared() -> None:
-    lines = table([Pair(one_run(1.0), one_run(0.9))]).splitlines()
-    assert len(lines) == 2 and lines[1].startswith("CPU a call")
-    assert lines[1].endswith("-10.0 %  (-10.0 % to -10.0 %)")
+def test_a_table_tells_only_what_was_measured_and_what_went_wrong() -> None:
+    pair = Pair(one_run(1.0, 0.01), one_run(0.9, dropped=2))  # without a turn
+    heading, cpu, *rest = table([pair] * 4).splitlines()
+    assert heading.split() == ["old", "new", "change", "90", "%", "range"]
+    assert cpu.split() == ["CPU", "a", "call,", "%", "1.000", "0.900", "-10.0", "%"]
+    assert rest == ["new: 8 dropped calls"]
+    assert table([pair] * 5).splitlines()[1].endswith("-10.0 %  -10.0 % to -10.0 %")
+
+
+def test_versions_run_in_turn_and_a_run_that_was_disturbed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "app.py").touch()
+    trees: list[Path] = []
+    late = {**QUICK, "generator_lateness_p99_ms": 99}
+
+    def run(*arguments: Any) -> Measured:
+        trees.append(arguments[-1])
+        one = one_run(1.0 if trees[-1] == tmp_path else 2.0)
+        return one._replace(metrics={**one.metrics, **late}) if len(trees) == 2 else one
+
+    monkeypatch.setattr("tools.bench.compare.run", run)
+    monkeypatch.setattr("sys.argv", ["compare", str(tmp_path), "--pairs", "2", "--patience", "0"])
+    assert main() == 0
+    assert trees == [tmp_path, TREE, TREE, TREE, tmp_path]  # the second was disturbed
+    told = capsys.readouterr()
+    assert "pairs of runs: 2" in told.out and "+100.0 %" in told.out
+    assert "sent frames 99.0 ms late" in told.err
+
+
+def test_what_is_complete_is_told_though_the_app_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "app.py").touch()
+    ends: list[Measured | BaseException] = [one_run(1.0), one_run(1.0)]
+
+    def run(*_: Any) -> Measured:
+        end = ends.pop(0)
+        if isinstance(end, BaseException):
+            raise end
+        return end
+
+    monkeypatch.setattr("tools.bench.compare.run", run)
+    monkeypatch.setattr("sys.argv", ["compare", str(tmp_path), "--patience", "0"])
+    for error, code in (
+        (AppFailed("It has died."), 1),
+        (BenchError("."), 3),
+        (KeyboardInterrupt(), 130),
+    ):
+        ends[:] = [one_run(1.0), one_run(1.0), error]
+        assert main() == code
+        assert "pairs of runs: 1" in capsys.readouterr().out
 
 
 def compare_with(checkout: Path, *options: str) -> subprocess.CompletedProcess[str]:

@@ -91,6 +91,8 @@ def test_a_message_that_nobody_takes_is_of_no_concern(name: bytes) -> None:
         b"",
         b"not json {",
         b"\xff\xfe",
+        '{"event": "mark", "mark": {"name": "7"}}'.encode("utf-16"),
+        '{"event": "mark", "mark": {"name": "7"}}'.encode("utf-8-sig"),
         b"[]",
         b"null",
         b"7",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tools.bench import measure, report
 from tools.bench.load import PATTERNS, SECONDS, run
-from tools.bench.measure import BenchError
+from tools.bench.measure import AppFailed, BenchError
 from tools.bench.report import REFERENCE_CALLS, Measurement, Metrics
 from tools.certificate import Certificate
 from tools.ports import ReservedPort
@@ -52,7 +52,12 @@ def arguments() -> argparse.Namespace:
         default=measure.LATENESS_LIMIT,
         help="most p99 of its own lateness, ms",
     )
-    add("--patience", type=float, default=measure.QUIET_SECONDS, help="most s to wait for quiet")
+    add(
+        "--patience",
+        type=float,
+        default=measure.QUIET_SECONDS,
+        help="most s to wait for quiet; default: 20",
+    )
     given = parser.parse_args()
     if given.quick:
         given.runs, given.seconds = 1, 3.0
@@ -129,12 +134,12 @@ def main() -> int:
     given = arguments()
     scenarios = plan(given)
     try:
-        with measure.cores() as cores, tempfile.TemporaryDirectory() as folder:
+        with measure.prepared() as cores, tempfile.TemporaryDirectory() as folder:
             certificate = Certificate(Path(folder)) if given.tls else None
             measure_all(scenarios, given, cores, certificate)
     except BenchError as error:
         print(error, file=sys.stderr)
-        return 1 if "app" in str(error) else 3
+        return 1 if isinstance(error, AppFailed) else 3
     except KeyboardInterrupt:
         return 130
     machine = measure.machine()

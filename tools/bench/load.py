@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from tools.bench import script
 from tools.bench.caller import SETTINGS, FrameClock, LoadCaller, LoadTalk, TalkTurn
-from tools.bench.measure import BARE, TREE, App, BenchError, Held, Meter
+from tools.bench.measure import BARE, TREE, App, AppFailed, Held, Meter
 from tools.bench.openai import FRAMES_PER_CALL, LoadSession, OpenAI, Speech
 from tools.bench.records import Records, percentile
 from tools.bench.wire import Loop
@@ -148,7 +148,7 @@ class Load:
 # --- one run ----------------------------------------------------------------------------------
 
 
-class Run(NamedTuple):
+class Measured(NamedTuple):
     """What came out of one: metrics, whose names end in their unit, and the samples behind them."""
 
     metrics: dict[str, float]
@@ -164,10 +164,10 @@ def run(
     port: int,
     certificate: Certificate | None = None,
     tree: Path = TREE,
-) -> Run:
+) -> Measured:
     """Start the app of a checkout, put it under load for so many seconds, and tell how it did.
 
-    Raises BenchError if the app can't be started, dies, or hangs.
+    Raises AppFailed if the app can't be started, dies, or hangs.
     """
     os.sched_setaffinity(0, {cores[0]})
     loop = Loop()
@@ -186,7 +186,7 @@ def run(
     gc.disable()
     try:
         metrics = _measure(load, openai, app, calls, seconds, cores, mode != BARE)
-        return Run(metrics, load.records)
+        return Measured(metrics, load.records)
     finally:
         gc.enable()
         gc.unfreeze()
@@ -226,7 +226,7 @@ def _measure(
     live(PATIENCE, all_gone)
     if load.records.dropped or not (load.records.turn if answers else load.records.greeting):
         why = load.why_dropped or "nothing was heard"
-        raise BenchError(f"The first calls failed ({why}). The app said:\n{app.last_lines()}")
+        raise AppFailed(f"The first calls failed ({why}). The app said:\n{app.last_lines()}")
     counted = []
     for _ in range(4):  # the least of several counts: a thread may just be ending
         live(0.25)

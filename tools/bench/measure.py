@@ -41,6 +41,10 @@ class BenchError(Exception):
     """What makes it impossible to measure, said in a sentence or two."""
 
 
+class AppFailed(BenchError):
+    """The app doesn't start, dies, or serves no call."""
+
+
 class Held(NamedTuple):
     """What a process holds open."""
 
@@ -62,13 +66,14 @@ class App:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         env = {**kept, "NO_COLOR": "1", **dict.fromkeys(names, ""), **settings}
         self.port = int(settings["PORT"])
+        self._folder = BARE_FOLDER if mode == BARE else tree
         self._log = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - closed in `stop`
         own = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {core})  # which its children keep
         begun = time.monotonic()
         self._process = subprocess.Popen(
             COMMANDS[mode],
-            cwd=BARE_FOLDER if mode == BARE else tree,
+            cwd=self._folder,
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
@@ -79,7 +84,9 @@ class App:
             while not self._is_healthy():
                 self.check()
                 if time.monotonic() > begun + START_SECONDS:
-                    raise BenchError(f"The app doesn't answer /health.\n{self.last_lines()}")
+                    raise AppFailed(
+                        f"The app in {self._folder} doesn't answer.\n{self.last_lines()}"
+                    )
                 time.sleep(0.005)
             self.started = time.monotonic() - begun
             self.worker = self._find_worker()
@@ -102,10 +109,12 @@ class App:
         return int(children[0]) if children else pid
 
     def check(self) -> None:
-        """Raise BenchError if the app has died."""
+        """Raise AppFailed if the app has died."""
         code = self._process.poll()
         if code is not None or not Path(f"/proc/{getattr(self, 'worker', 'self')}").exists():
-            raise BenchError(f"The app has died ({code}). It said last:\n{self.last_lines()}")
+            raise AppFailed(
+                f"The app in {self._folder} has died ({code}). It said last:\n{self.last_lines()}"
+            )
 
     def lines(self) -> list[str]:
         """Return every line it has printed."""
@@ -186,10 +195,10 @@ def two_cores() -> tuple[int, int]:
 
 
 @contextmanager
-def cores() -> Iterator[tuple[int, int]]:
-    """Give the generator's core and the app's, and as many open files as the system allows.
+def prepared() -> Iterator[tuple[int, int]]:
+    """Give the generator's core and the app's, and let this process open as many files as it may.
 
-    Raises BenchError.
+    SIGTERM ends the measurement as Ctrl-C does. Raises BenchError.
     """
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
