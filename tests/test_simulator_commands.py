@@ -16,6 +16,8 @@ from doctor import CHECKS, Finding, State, result
 from doctor_examination import Examination
 from settings import read_settings, settings
 from tools.app_process import ROOT
+from tools.simulator import __main__ as simulator_commands
+from tools.simulator import serve_command
 from tools.simulator.openai_server import OpenAISimulator
 from tools.simulator.serve_command import env_lines
 from tools.simulator.speech import ToneVoice
@@ -71,3 +73,27 @@ def test_it_serves_until_it_is_interrupted() -> None:
         assert read_settings(ROOT / "nowhere", as_env(head))
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize("command", [["serve", "--twilio-port=0", "--openai-port=0"], ["openai"]])
+def test_it_may_be_interrupted_while_it_still_prints(
+    command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed: list[str] = []
+
+    def interrupted_print(*words: object, **_: object) -> None:
+        printed.extend(map(str, words))
+        if len(printed) == len(words):  # the first time
+            raise KeyboardInterrupt
+
+    for module in (simulator_commands, serve_command):
+        monkeypatch.setattr(module, "print", interrupted_print, raising=False)
+    monkeypatch.setattr("sys.argv", ["simulator", *command])
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        simulator_commands.main()
+    except KeyboardInterrupt:
+        pytest.fail("it ended in a traceback")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert printed

@@ -45,8 +45,8 @@ def make_exchange(options: argparse.Namespace) -> Exchange:
 def serve(exchange: Exchange, port: int) -> None:
     """Serve the page until interrupted. Raises OSError if the port is taken."""
     with served(exchange, port) as server:
-        print(f"\n  Talk to your agent: {server.link}\n\nCtrl-C ends it.", flush=True)
         try:
+            print(f"\n  Talk to your agent: {server.link}\n\nCtrl-C ends it.", flush=True)
             threading.Event().wait()
         except KeyboardInterrupt:
             print("\nHanging up.")

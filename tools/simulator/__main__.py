@@ -29,8 +29,8 @@ def run_openai(options: argparse.Namespace) -> None:
     simulator = OpenAISimulator(ears=voice, mouth=voice, api_key=options.api_key, port=options.port)
     simulator.assistants.update(options.assistant)
     with simulator:
-        print(simulator.base_url, flush=True)
         try:
+            print(simulator.base_url, flush=True)
             threading.Event().wait()
         except KeyboardInterrupt:
             print(*simulator.refusals, sep="\n", flush=True)

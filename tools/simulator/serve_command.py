@@ -37,8 +37,8 @@ def run_serve(options: argparse.Namespace) -> None:
         ) as openai,
         PhoneNetwork(auth_token=AUTH_TOKEN, port=options.twilio_port) as network,
     ):
-        print(BEFORE, *env_lines(openai, network), sep="\n", flush=True)
         try:
+            print(BEFORE, *env_lines(openai, network), sep="\n", flush=True)
             threading.Event().wait()
         except KeyboardInterrupt:
             for refusal in (*openai.refusals, *network.refusals):
