@@ -212,8 +212,8 @@ def test_what_is_complete_is_told_though_the_app_fails(
 
 def compare_with(checkout: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Compare this version with another, for seconds."""
-    command = [sys.executable, "-m", "tools.bench.compare", str(checkout), *options]
-    command += ["--calls", "2", "--seconds", "3", "--pairs", "1", "--patience", "0"]
+    command = [sys.executable, "-m", "tools.bench.compare", str(checkout)]
+    command += ["--calls", "2", "--seconds", "3", "--pairs", "1", "--patience", "0", *options]
     return subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False
     )
@@ -225,6 +225,12 @@ def test_a_version_is_compared_with_itself() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     names = [line.split(",")[0].strip() for line in done.stdout.splitlines()[2:]]
     assert names[:5] == ["CPU a call", "turn p50", "turn p99", "uplink p50", "uplink p99"]
+
+
+def test_at_least_one_pair_is_compared() -> None:
+    done = compare_with(ROOT, "--pairs", "0")
+    assert done.returncode == 2
+    assert "--pairs must be at least 1" in done.stderr
 
 
 def test_only_a_checkout_can_be_compared_with(tmp_path: Path) -> None:

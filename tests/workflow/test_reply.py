@@ -95,6 +95,14 @@ def test_a_call_remembers_what_was_said(openai: OpenAISimulator, talk: Talk) -> 
     assert openai.refusals == []
 
 
+@pytest.mark.parametrize("end", ["", "/"])
+def test_a_gateway_that_has_openais_url_in_its_own_is_asked_there(end: str) -> None:
+    gateway = f"https://gateway.example.com/https://api.openai.com/v1{end}"
+    script = Script(streamed(response_said("Good day!")))
+    assert talk_by(script, openai_base_url=gateway).say("Hello!") == "Good day!"
+    assert script.asked == ["POST /https://api.openai.com/v1/responses"]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_request_tells_what_machine_it_comes_from(kind: str) -> None:
     answers = {"responses": [], "assistant": [answered({"id": "msg_1"})]}

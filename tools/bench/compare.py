@@ -164,6 +164,8 @@ def arguments() -> argparse.Namespace:
     given = parser.parse_args()
     if not (given.old / "app.py").exists():
         parser.error(f"there is no app.py in {given.old}: name the folder of another checkout")
+    if given.pairs < 1:
+        parser.error("--pairs must be at least 1")
     return given
 
 
