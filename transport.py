@@ -11,7 +11,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from threading import Lock
 from typing import Any
@@ -69,17 +69,14 @@ class PlainTransport(Transport):
 
 
 class TlsTransport(Transport):
-    """A socket with TLS.
-
-    Before Python 3.13, reading and writing at once breaks an SSL object. So one is done at a time;
-    nobody waits for the network meanwhile.
-    """
+    """A socket with TLS."""
 
     def __init__(self, sock: ssl.SSLSocket) -> None:
         """Take over a connected socket."""
         super().__init__(sock)
         sock.settimeout(0.0)
-        self._one_at_a_time = Lock()
+        # A greenlet is never interrupted in what doesn't wait
+        self._tls = sock if runs_gevent() else OneAtATime(sock)
 
     @contextmanager
     def receiving(self) -> Iterator[Receive]:
@@ -89,20 +86,45 @@ class TlsTransport(Transport):
 
     def _receive(self, wait: Wait) -> bytes:
         while True:
-            with suppress(ssl.SSLWantReadError), self._one_at_a_time:
-                return self._socket.recv(RECEIVE_BYTES)
-            wait()
+            try:
+                return self._tls.recv(RECEIVE_BYTES)
+            except ssl.SSLWantReadError:
+                wait()
 
     def send(self, data: bytes) -> int:
         """Wait until some can be sent, and return how many bytes were."""
         while True:
-            with suppress(ssl.SSLWantWriteError), self._one_at_a_time:
-                sent = self._socket.send(data)
-                if sent:  # gevent's tells by 0 that it must wait
-                    return sent
+            try:
+                sent = self._tls.send(data)
+            except ssl.SSLWantWriteError:
+                sent = 0  # as gevent's own tells it
+            if sent:
+                return sent
             poll = select.poll()
             poll.register(self._socket, select.POLLOUT)
             poll.poll()
+
+
+class OneAtATime:
+    """Reading and writing by threads: before Python 3.13, both at once break an SSL object.
+
+    Nobody waits for the network meanwhile.
+    """
+
+    def __init__(self, sock: ssl.SSLSocket) -> None:
+        """Take a socket without a timeout."""
+        self._socket = sock
+        self._lock = Lock()
+
+    def recv(self, size: int) -> bytes:
+        """Raise ssl.SSLWantReadError if there is nothing to read."""
+        with self._lock:
+            return self._socket.recv(size)
+
+    def send(self, data: bytes) -> int:
+        """Raise ssl.SSLWantWriteError if nothing can be sent."""
+        with self._lock:
+            return self._socket.send(data)
 
 
 def transport_of(sock: socket.socket) -> PlainTransport | TlsTransport:
