@@ -73,6 +73,9 @@ IDS = (
 )
 KEPT = "|".join([*MOMENTS, *AMOUNTS, *ADDRESSES, *IDS])
 NUMBERS = re.compile(rf"(?P<kept>{KEPT})|{NUMBER}")
+# Most lines have digits only where they begin: to see that takes a tenth of the time
+BEGIN = re.compile(rf"{MOMENTS[0]}(?: [A-Z]+ \[CA[0-9a-f]{{32}}\b)?")
+ANY_NUMBER = re.compile(NUMBER)
 
 
 def mask_numbers(text: str) -> str:
@@ -81,6 +84,9 @@ def mask_numbers(text: str) -> str:
     A phone number is seven digits or more, whatever stands between them; a host's name, such as
     `phone-123456789012.example.com`, is none.
     """
+    begin = BEGIN.match(text)
+    if not ANY_NUMBER.search(text, begin.end() if begin else 0):
+        return text
     return NUMBERS.sub(_masked, text)
 
 

@@ -9,12 +9,12 @@ gevent's `recv` tries first, in vain where frames come one by one.
 import select
 import socket
 import ssl
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from threading import Lock
-from typing import Any
+
+from greenlets import runs_gevent
 
 RECEIVE_BYTES = 16 * 1024  # Realtime's events with sound have some 4 KB, and come with others
 READ = 1  # an event of gevent's loops
@@ -138,12 +138,6 @@ def transport_of(sock: socket.socket) -> PlainTransport | TlsTransport:
 def until_readable(sock: socket.socket) -> AbstractContextManager[Wait]:
     """Give what waits until a socket can be read, or has ended; for one thread at a time."""
     return watched(sock) if runs_gevent() else polled(sock)
-
-
-def runs_gevent() -> bool:
-    """Tell whether gevent has patched this process's sockets."""
-    monkey: Any = sys.modules.get("gevent.monkey")
-    return bool(monkey and monkey.is_module_patched("socket"))
 
 
 @contextmanager

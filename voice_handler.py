@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain, repeat
 from queue import SimpleQueue
-from threading import Event, Lock, Thread, Timer
+from threading import Event, Thread, Timer
 from time import monotonic, sleep
 from typing import Any
 
@@ -14,6 +14,7 @@ from begin import begin
 from call import Call, CallControl, find_start
 from cost import Cost, Usage
 from frame_clock import FrameClock
+from greenlets import new_lock
 from messages import Handler, NotUnderstood, dispatch
 from realtime import EVENTS, HOPELESS_STATUSES, Realtime, refusal
 from settings import Settings
@@ -73,7 +74,7 @@ class VoiceHandler:
         self._control = control
         cost = Cost(settings.prices.models)
         self._story = Story(call, cost, bool(settings.log_transcripts))
-        self._lock = Lock()
+        self._lock = new_lock()
         self._clock = FrameClock()
         self._ended = Event()
         # For the workflow: turns and messages

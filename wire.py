@@ -7,7 +7,6 @@ rules of RFC 6455 are kept by the sans-I/O part of the `websockets` library.
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from threading import Lock
 from time import monotonic
 
 from websocket import WebSocketBadStatusException, WebSocketException, create_connection
@@ -15,6 +14,7 @@ from websockets.exceptions import PayloadTooBig, ProtocolError
 from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.protocol import SEND_EOF, Protocol, Side, State
 
+from greenlets import new_lock
 from transport import transport_of
 
 CONNECT_SECONDS = 5.0
@@ -48,7 +48,7 @@ class Connection:
         self._transport = transport_of(sock)
         self._protocol = Protocol(side, max_size=max_size)
         self._mask = side is Side.CLIENT
-        self._sending = Lock()  # a frame is sent whole
+        self._sending = new_lock()  # a frame is sent whole
         self._fragments: list[bytes] = []
         self._is_text = False  # the message in fragments
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from logs import JsonLines, SafeFormatter, log, mask_numbers, open_log
@@ -175,6 +175,20 @@ def test_a_number_written_in_any_way_is_masked(pieces: list[tuple[str, str, str]
     masked = mask_numbers("".join(f"{digit}{gap}{escape}" for digit, gap, escape in pieces))
     last_two = f"{pieces[-2][0]}{pieces[-1][0]}"
     assert masked.startswith(f"***{last_two}")
+
+
+TIMES = st.sampled_from(["2026-11-28", "2026-11-28 22:30:11", "2026-11-28T22:30:11.123+0000"])
+NAME = " INFO [CA0123456789abcdef0123456789abc555"
+NAMES = st.sampled_from(["", " INFO", NAME])
+RESTS = st.lists(st.sampled_from([" ", "]", "-", "5", "555", "2223", "5552223", ".", ":"]))
+
+
+@given(TIMES, NAMES, RESTS)
+@example("2026-11-28 22:30:11", NAME, ["2223"])
+def test_a_line_is_masked_alike_wherever_it_begins(time: str, name: str, rest: list[str]) -> None:
+    """What it begins with, its time and the call, is not looked at if nothing else has digits."""
+    line = time + name + "".join(rest)
+    assert mask_numbers(f"At {line}") == f"At {mask_numbers(line)}"
 
 
 @given(st.text(st.sampled_from("0123456789 -%3\\u201x:.+_aCA/"), max_size=2000))

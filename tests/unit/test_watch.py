@@ -267,7 +267,7 @@ def test_a_stream_ends_under_the_lock_so_that_nothing_is_asked_behind_its_end(
             held.append(lock.locked())
             super().set()
 
-    monkeypatch.setattr(voice_handler, "Lock", lambda: lock)
+    monkeypatch.setattr(voice_handler, "new_lock", lambda: lock)
     monkeypatch.setattr(voice_handler, "Event", End)
     SilentCall(openai).end()
     assert held == [True]
