@@ -69,13 +69,13 @@ class PlainTransport(Transport):
 
 
 class TlsTransport(Transport):
-    """A socket with TLS."""
+    """A socket with TLS, which doesn't wait by itself."""
 
     def __init__(self, sock: ssl.SSLSocket) -> None:
         """Take over a connected socket."""
         super().__init__(sock)
         sock.settimeout(0.0)
-        # A greenlet is never interrupted in what doesn't wait
+        # Greenlets need no lock: none is switched in what doesn't wait
         self._tls = sock if runs_gevent() else OneAtATime(sock)
 
     @contextmanager
@@ -97,7 +97,7 @@ class TlsTransport(Transport):
             try:
                 sent = self._tls.send(data)
             except ssl.SSLWantWriteError:
-                sent = 0  # as gevent's own tells it
+                sent = 0  # which gevent's returns instead
             if sent:
                 return sent
             poll = select.poll()
@@ -106,9 +106,9 @@ class TlsTransport(Transport):
 
 
 class OneAtATime:
-    """Reading and writing by threads: before Python 3.13, both at once break an SSL object.
+    """Reading and writing by threads: both at once can break an SSL object.
 
-    Nobody waits for the network meanwhile.
+    Nobody waits for the network meanwhile. See https://github.com/python/cpython/issues/143756.
     """
 
     def __init__(self, sock: ssl.SSLSocket) -> None:

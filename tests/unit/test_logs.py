@@ -186,7 +186,7 @@ RESTS = st.lists(st.sampled_from([" ", "]", "-", "5", "555", "2223", "5552223", 
 @given(TIMES, NAMES, RESTS)
 @example("2026-11-28 22:30:11", NAME, ["2223"])
 def test_a_line_is_masked_alike_wherever_it_begins(time: str, name: str, rest: list[str]) -> None:
-    """What it begins with, its time and the call, is not looked at if nothing else has digits."""
+    """What it begins with, its time and the call, is not looked at if no number follows."""
     line = time + name + "".join(rest)
     assert mask_numbers(f"At {line}") == f"At {mask_numbers(line)}"
 

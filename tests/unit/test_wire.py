@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from websockets.frames import Close, Frame, Opcode
@@ -16,6 +17,7 @@ from websockets.protocol import Event, Protocol, Side
 
 from tools.app_process import START_SECONDS
 from tools.simulator.waiting import PATIENCE
+from transport import TlsTransport
 from wire import Connection, Refused, connect
 
 LIMIT = 1000  # bytes a message
@@ -306,6 +308,47 @@ def test_nobody_there_is_an_os_error() -> None:
         port = server.getsockname()[1]
     with pytest.raises(OSError), connect(f"ws://127.0.0.1:{port}/", {}):
         pass
+
+
+class BusySocket:
+    """Stands for a socket with TLS; it takes its time to read, and notes what is done to it."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.reading = threading.Event()
+        self.may_end = threading.Event()
+
+    def settimeout(self, seconds: float) -> None:
+        assert seconds == 0.0, "who has the lock must not wait for the network"
+
+    def recv(self, size: int) -> bytes:
+        self.reading.set()
+        self.may_end.wait(PATIENCE)
+        self.done.append("read")
+        return b"x"
+
+    def send(self, data: bytes) -> int:
+        self.done.append("sent")
+        return len(data)
+
+    def fileno(self) -> int:
+        return 0  # any; it isn't waited for
+
+
+def test_threads_read_and_write_a_socket_with_tls_one_at_a_time() -> None:
+    busy: Any = BusySocket()
+    transport = TlsTransport(busy)
+    with transport.receiving() as receive:
+        reader = threading.Thread(target=receive)
+        writer = threading.Thread(target=transport.send, args=(b"y",))
+        reader.start()
+        assert busy.reading.wait(PATIENCE)
+        writer.start()
+        writer.join(0.2)  # in which it would have been sent
+        busy.may_end.set()
+        reader.join(PATIENCE)
+        writer.join(PATIENCE)
+    assert busy.done == ["read", "sent"]
 
 
 @pytest.mark.parametrize("wire", ["plain", "TLS"])
