@@ -442,11 +442,11 @@ class Conversation:
     def _stop_sound(self) -> None:
         """Stop at once. What was not heard waits: it is said again, or dropped."""
         sentence = self._speech.in_flight
-        if sentence:
-            self._port.stop(sentence.mark)
         if self._speech.buffered:
             self._silence.break_off()  # what is cut by choice was sound all the same
-        self._requeue_unheard()
+        self._requeue_unheard()  # first: it is what silences the line
+        if sentence:
+            self._port.stop(sentence.mark)
 
     def _requeue_unheard(self) -> None:
         if self._speech.buffered:
