@@ -32,6 +32,10 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 both_kinds = pytest.mark.parametrize("workflow", ["workflow.json", "asst_test"], scope="session")
 
+# A service where no other test calls, for what it tells of the workflow: a reply is read to its end
+# after the caller has hung up, and the latest to end counts.
+undisturbed = pytest.mark.settings(GOODBYE="Goodbye from a line of its own.")
+
 
 def more(*values: object) -> list[Any]:
     """Make more values of a kind for `parametrize`: the fast tier has one already."""

@@ -9,13 +9,14 @@ import pytest
 import requests
 import websocket
 
-from tests.conftest import both_kinds
+from tests.conftest import both_kinds, undisturbed
 from tests.unit.environment import REWRITTEN
 from tools.harness import PUBLIC_URL, Service, hear_out, settle
 from tools.simulator.waiting import PATIENCE
 from tools.webhook import UNAVAILABLE, post
 
 
+@undisturbed
 @both_kinds
 def test_the_call_is_answered_though_the_workflow_cannot_be_reached(service: Service) -> None:
     service.brain.fail_create = [500] * 10

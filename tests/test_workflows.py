@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import FAR_AWAY, Pool, both_kinds
+from tests.conftest import FAR_AWAY, Pool, both_kinds, undisturbed
 from tools.harness import AGENT_KEY, API_KEY, VOICE, Service, check_secrecy, hear_out, settle
 from tools.simulator.openai_server import OpenAISimulator, Reply
 
@@ -42,6 +42,7 @@ ANSWERS = {  # to each request for a reply; 200 to one only, if nothing else
 }
 
 
+@undisturbed
 @both_kinds
 @pytest.mark.parametrize(
     "failures",
