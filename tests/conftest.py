@@ -32,8 +32,8 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 both_kinds = pytest.mark.parametrize("workflow", ["workflow.json", "asst_test"], scope="session")
 
-# A service where no other test calls, for what it tells of the workflow: a reply is read to its end
-# after the caller has hung up, and the latest to end counts.
+# For tests of /health/upstream: a service that no others call. A reply is read to its end after its
+# caller has hung up; another test's might succeed, or fail, in the midst of such a test.
 undisturbed = pytest.mark.settings(GOODBYE="Goodbye from a line of its own.")
 
 

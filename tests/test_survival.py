@@ -20,7 +20,7 @@ import pytest
 import requests
 import websocket
 
-from tests.conftest import FAR_AWAY, Pool, both_kinds, more
+from tests.conftest import FAR_AWAY, Pool, both_kinds, more, undisturbed
 from tools.app_process import START_SECONDS
 from tools.harness import (
     API_KEY,
@@ -340,6 +340,7 @@ def test_realtime_comes_back_after_the_stream_was_given_up(service: Service) -> 
     assert_known_as_before(service, call)
 
 
+@undisturbed
 @pytest.mark.thorough("it takes long")
 def test_realtime_stays_away_and_the_caller_hears_why(service: Service) -> None:
     call = service.call()
@@ -397,6 +398,7 @@ HOPELESS: dict[str, Callable[[Service], object]] = {
 FIRST_FAULT, *OTHER_FAULTS = HOPELESS
 
 
+@undisturbed
 @pytest.mark.parametrize("fault", [FIRST_FAULT, *more(*OTHER_FAULTS)])
 def test_what_cannot_get_better_is_told_at_once(service: Service, fault: str) -> None:
     HOPELESS[fault](service)
